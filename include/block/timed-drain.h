@@ -1,0 +1,118 @@
+/*
+ * Timed drain: bring all block nodes to rest, but not at any price
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * bdrv_drain_all() and bdrv_flush_all() return when the slowest disk does,
+ * and hold the BQL until then.  The functions here start the same work,
+ * tell whether it is done, and can be told to leave it: when and how long to
+ * wait is the caller's decision, and the caller may do so without the BQL.
+ *
+ * A drained section that is waited for looks like this:
+ *
+ *     bdrv_timed_drain_begin();
+ *     while (bdrv_timed_drain_busy()) {
+ *         if (too late) {
+ *             ... bdrv_inflight_requests() says what is stuck
+ *             bdrv_timed_drain_end();
+ *             return -ETIMEDOUT;
+ *         }
+ *         ... sleep without the BQL until the BdrvTimedDrainWaiter calls back
+ *     }
+ *     ... all nodes are at rest, and stay there until
+ *     bdrv_timed_drain_end();
+ *
+ * A section has to be ended no matter whether its nodes ever came to rest:
+ * a timeout is not an end.  While it lasts, devices which poll their queues
+ * through an AioContext leave new guest requests there.  Other devices
+ * submit them, and their BlockBackend queues them; these requests are lost
+ * to a device state that is saved in this condition, so a caller who is going
+ * to save it must not proceed before bdrv_timed_drain_held_back() is false.
+ *
+ * None of this does anything while record/replay is active: replay orders
+ * block requests itself, and waiting for them could take for ever.
+ */
+
+#ifndef BLOCK_TIMED_DRAIN_H
+#define BLOCK_TIMED_DRAIN_H
+
+#include "block/block-common.h"
+#include "qapi/qapi-types-switchover.h"
+#include "qemu/notify.h"
+
+/*
+ * Wakes up someone who waits for a drained section or for a flush.
+ * @wake runs in the main AioContext with the BQL held, every time that the
+ * answer of bdrv_timed_drain_busy() or bdrv_timed_flush_done() may have
+ * changed.  It must not wait for anything.
+ */
+typedef struct BdrvTimedDrainWaiter {
+    Notifier notifier;
+    void (*wake)(void *opaque);
+    void *opaque;
+} BdrvTimedDrainWaiter;
+
+/*
+ * Global state (GS) API: the BQL is held.  The caller is the main loop
+ * thread or any other thread which has taken the BQL, but not a coroutine.
+ */
+
+/*
+ * Register @waiter until bdrv_timed_drain_waiter_del().  A change between
+ * adding the waiter and the next look at a condition is never missed; a
+ * change before that may be.
+ */
+void bdrv_timed_drain_waiter_add(BdrvTimedDrainWaiter *waiter,
+                                 void (*wake)(void *opaque), void *opaque);
+void bdrv_timed_drain_waiter_del(BdrvTimedDrainWaiter *waiter);
+
+/* Begin a drained section on all nodes.  Does not wait for them. */
+void bdrv_timed_drain_begin(void);
+
+/* End it again; what was held back goes on.  Does not wait either. */
+void bdrv_timed_drain_end(void);
+
+/* Is anything in flight?  To be asked within a drained section only. */
+bool bdrv_timed_drain_busy(void);
+
+/* Has a device submitted requests that wait for the end of the section? */
+bool bdrv_timed_drain_held_back(void);
+
+/*
+ * The requests in flight, oldest first, at most @max of them; @omitted is
+ * set to the number of the others, so that @max == 0 counts them.  A request
+ * that a node has merely passed on unchanged to its child is listed once, for
+ * the child.  Within a drained section, a node that is busy for another reason
+ * than a request is listed with the kind "other".
+ */
+InflightRequestList *bdrv_inflight_requests(unsigned max, uint32_t *omitted);
+
+/* Does any request go back to @time_ns (get_clock()) or before? */
+bool bdrv_has_request_since(int64_t time_ns);
+
+typedef struct BdrvTimedFlush BdrvTimedFlush;
+
+/*
+ * Flush what bdrv_flush_all() flushes, all nodes at the same time.  Does not
+ * wait.  The result belongs to the caller until bdrv_timed_flush_release().
+ */
+BdrvTimedFlush *bdrv_timed_flush_start(void);
+
+/*
+ * Has every node been flushed?  If so, *@ret is 0, or the first error as a
+ * negative errno of the host.
+ */
+bool bdrv_timed_flush_done(BdrvTimedFlush *flush, int *ret);
+
+/*
+ * Give up interest in @flush.  Requests cannot be recalled: what is in
+ * flight goes on by itself.  If such a request fails later on, the data it
+ * was about may be lost although nobody waits for its result any more; that
+ * is reported, and bdrv_timed_flush_take_late_error() returns it once.
+ */
+void bdrv_timed_flush_release(BdrvTimedFlush *flush);
+
+/* 0, or the error of a flush that failed after it had been released. */
+int bdrv_timed_flush_take_late_error(void);
+
+#endif /* BLOCK_TIMED_DRAIN_H */

@@ -1,0 +1,117 @@
+/*
+ * Migration switchover: state shared by the phases
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef QEMU_MIGRATION_SWITCHOVER_INTERNAL_H
+#define QEMU_MIGRATION_SWITCHOVER_INTERNAL_H
+
+#include "block/timed-drain.h"
+#include "migration/migration.h"
+#include "qapi/qapi-types-run-state.h"
+#include "qapi/qapi-types-switchover.h"
+#include "qemu/thread.h"
+
+/* An attempt has few phases; what comes after this many is not recorded */
+#define SWITCHOVER_PHASES_MAX 16
+
+typedef struct SwitchoverState {
+    MigrationState *ms;
+
+    /*
+     * Migration thread only
+     */
+    bool drained;               /* we are in a drained section */
+    bool vcpus_paused;          /* by us, and they ran before */
+    bool devices_stopped;       /* VM state change handlers have run */
+    int64_t stopped_ns;         /* when the vCPUs had been paused */
+    unsigned quiesce_misses;    /* windows in a row without an attempt */
+
+    bool retrying;              /* the last attempt timed out */
+    bool retry_hung;            /* its requests outlived the shortest delay */
+    bool retry_looked;          /* retry_hung is known */
+    int64_t retry_since_ns;     /* when that was */
+    int64_t retry_delay_ms;     /* time until the next one */
+
+    /*
+     * BQL
+     */
+    bool deferring;             /* requests to stop the VM are noted here */
+    RunState deferred_stop;     /* RUN_STATE__MAX if there was none */
+
+    /*
+     * Under lock, written by the migration thread only
+     */
+    QemuMutex lock;
+    bool valid;                 /* there was a migration */
+    SwitchoverPhase phase;
+    int64_t phase_start_ns;
+    uint32_t attempts;
+    uint32_t drain_timeouts;
+    uint32_t in_flight_at_stop;
+    SwitchoverQuiesce quiesce;
+    struct {
+        SwitchoverPhase phase;
+        int64_t duration_ns;
+    } phases[SWITCHOVER_PHASES_MAX];
+    unsigned n_phases;
+
+    /*
+     * Thread-safe by itself
+     */
+    QemuSemaphore wake;
+} SwitchoverState;
+
+/*
+ * Called by the migration thread, with or without the BQL
+ */
+
+/* Does drain-timeout apply to this migration? */
+bool switchover_is_bounded(SwitchoverState *so);
+
+/* Was the migration cancelled, or did it fail, while we were not looking? */
+bool switchover_interrupted(SwitchoverState *so);
+
+/* Leave the current phase, whose time is noted, and enter @phase. */
+void switchover_enter(SwitchoverState *so, SwitchoverPhase phase);
+
+/*
+ * Called by the migration thread, BQL not held
+ */
+
+/*
+ * Hold new disk requests of the running guest and wait for the others, for a
+ * limited time.  Returns whether to stop the guest now, with the drained
+ * section in place; if not, it has been ended and iterating has to go on.
+ * @precopy: what is left to send has to fit into the downtime afterwards.
+ */
+bool switchover_quiesce_window(SwitchoverState *so, bool precopy);
+
+/*
+ * Called by the migration thread, BQL held
+ */
+
+/* Begin or end a drained section; nothing happens if it is so already. */
+void switchover_drained_begin(SwitchoverState *so);
+void switchover_drained_end(SwitchoverState *so);
+
+/*
+ * Wait until all nodes are at rest.  Drops the BQL while it sleeps.  With
+ * @guest_stopped, requests that a device submitted in the meantime are let go
+ * and waited for, too.
+ *
+ * Returns 0, -ETIMEDOUT at @deadline_ns (get_clock()) or -ECANCELED.
+ * The drained section lasts in all cases.
+ */
+int switchover_settle(SwitchoverState *so, int64_t deadline_ns,
+                      bool guest_stopped);
+
+/*
+ * Flush all nodes.  Drops the BQL while it sleeps.
+ *
+ * Returns like switchover_settle(), or the negative errno of the flush.
+ */
+int switchover_flush(SwitchoverState *so, int64_t deadline_ns);
+
+#endif /* QEMU_MIGRATION_SWITCHOVER_INTERNAL_H */

@@ -1,0 +1,621 @@
+/*
+ * Migration switchover: the last second of a migration
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * See migration/switchover.h for the phases and who drives them.
+ */
+
+#include "qemu/osdep.h"
+#include "block/timed-drain.h"
+#include "migration/global_state.h"
+#include "migration/migration.h"
+#include "migration/options.h"
+#include "migration/qemu-file.h"
+#include "migration/switchover-defer.h"
+#include "migration/switchover-internal.h"
+#include "migration/switchover.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-run-state.h"
+#include "qapi/qapi-events-switchover.h"
+#include "qapi/util.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "system/cpu-timers.h"
+#include "system/cpus.h"
+#include "system/replay.h"
+#include "system/runstate.h"
+#include "trace.h"
+
+/* So many requests are listed in MIGRATION_DRAIN_TIMEOUT */
+#define SWITCHOVER_REQUESTS_MAX 64
+
+/* Time between attempts: doubled after each, within these limits */
+#define SWITCHOVER_RETRY_MIN_MS 500
+#define SWITCHOVER_RETRY_MAX_MS 8000
+
+/* Longest sleep of the migration thread while there is nothing to send */
+#define SWITCHOVER_PACE_MS 100
+
+static SwitchoverState switchover;
+
+static void __attribute__((constructor)) switchover_init(void)
+{
+    qemu_mutex_init(&switchover.lock);
+    qemu_sem_init(&switchover.wake, 0);
+    switchover.deferred_stop = RUN_STATE__MAX;
+}
+
+void switchover_kick(void)
+{
+    qemu_sem_post(&switchover.wake);
+}
+
+bool switchover_is_bounded(SwitchoverState *so)
+{
+    return so->ms->parameters.drain_timeout && !migrate_mode_is_cpr(so->ms) &&
+           !migrate_colo() && replay_mode == REPLAY_MODE_NONE;
+}
+
+bool switchover_interrupted(SwitchoverState *so)
+{
+    MigrationStatus state = qatomic_read(&so->ms->state);
+
+    return (state != MIGRATION_STATUS_ACTIVE &&
+            state != MIGRATION_STATUS_DEVICE) ||
+           migrate_has_error(so->ms) ||
+           qemu_file_get_error(so->ms->to_dst_file);
+}
+
+/* Phases, and what query-migrate says about them */
+
+/* Called with so->lock held */
+static void switchover_note_phase_end(SwitchoverState *so, int64_t now_ns)
+{
+    /* The approach is no part of an attempt, and a handover has no end */
+    if (so->phase == SWITCHOVER_PHASE_APPROACH ||
+        so->phase == SWITCHOVER_PHASE_HANDOVER ||
+        so->n_phases == SWITCHOVER_PHASES_MAX) {
+        return;
+    }
+    so->phases[so->n_phases].phase = so->phase;
+    so->phases[so->n_phases].duration_ns = now_ns - so->phase_start_ns;
+    so->n_phases++;
+}
+
+void switchover_enter(SwitchoverState *so, SwitchoverPhase phase)
+{
+    int64_t now_ns = get_clock();
+
+    QEMU_LOCK_GUARD(&so->lock);
+
+    trace_switchover_phase(SwitchoverPhase_str(so->phase),
+                           (now_ns - so->phase_start_ns) / SCALE_US,
+                           SwitchoverPhase_str(phase));
+
+    if (so->phase == SWITCHOVER_PHASE_APPROACH) {
+        /* A new attempt */
+        so->n_phases = 0;
+    } else {
+        switchover_note_phase_end(so, now_ns);
+    }
+    so->phase = phase;
+    so->phase_start_ns = now_ns;
+}
+
+SwitchoverInfo *switchover_info(void)
+{
+    SwitchoverState *so = &switchover;
+    SwitchoverInfo *info;
+    SwitchoverPhaseTimeList **tail;
+
+    QEMU_LOCK_GUARD(&so->lock);
+
+    if (!so->valid) {
+        return NULL;
+    }
+
+    info = g_new0(SwitchoverInfo, 1);
+    info->phase = so->phase;
+    info->attempts = so->attempts;
+    info->drain_timeouts = so->drain_timeouts;
+    info->in_flight_at_stop = so->in_flight_at_stop;
+    if (so->quiesce.windows) {
+        info->quiesce = g_memdup2(&so->quiesce, sizeof(so->quiesce));
+    }
+    tail = &info->phases;
+    for (unsigned i = 0; i < so->n_phases; i++) {
+        SwitchoverPhaseTime *time = g_new0(SwitchoverPhaseTime, 1);
+
+        time->phase = so->phases[i].phase;
+        time->duration_us = so->phases[i].duration_ns / SCALE_US;
+        QAPI_LIST_APPEND(tail, time);
+    }
+    return info;
+}
+
+void switchover_begin(MigrationState *s)
+{
+    SwitchoverState *so = &switchover;
+
+    assert(bql_locked());
+    assert(!so->drained && !so->deferring);
+
+    so->ms = s;
+    so->vcpus_paused = false;
+    so->devices_stopped = false;
+    so->quiesce_misses = 0;
+    so->retrying = false;
+    so->retry_delay_ms = 0;
+    so->deferred_stop = RUN_STATE__MAX;
+
+    QEMU_LOCK_GUARD(&so->lock);
+    so->valid = true;
+    so->phase = SWITCHOVER_PHASE_APPROACH;
+    so->phase_start_ns = get_clock();
+    so->attempts = 0;
+    so->drain_timeouts = 0;
+    so->in_flight_at_stop = 0;
+    so->n_phases = 0;
+    memset(&so->quiesce, 0, sizeof(so->quiesce));
+}
+
+/* Approach: when to try */
+
+bool switchover_retrying(MigrationState *s)
+{
+    return switchover.retrying;
+}
+
+/*
+ * If the requests of the last attempt outlived the shortest delay, then a disk
+ * hangs, and there is no point in trying again until they are through; once
+ * they are, there is no point in waiting any longer.  If not, then a disk is
+ * slow, and only time helps.
+ */
+static bool switchover_hang_is_over(SwitchoverState *so)
+{
+    bool stuck;
+
+    if (so->retry_looked && !so->retry_hung) {
+        return false;
+    }
+
+    bql_lock();
+    stuck = bdrv_has_request_since(so->retry_since_ns);
+    bql_unlock();
+
+    if (!so->retry_looked) {
+        so->retry_looked = true;
+        so->retry_hung = stuck;
+        return false;
+    }
+    return !stuck;
+}
+
+bool switchover_may_attempt(MigrationState *s)
+{
+    SwitchoverState *so = &switchover;
+    int64_t since_ms;
+
+    if (!so->retrying || s->state != MIGRATION_STATUS_ACTIVE) {
+        return true;
+    }
+
+    since_ms = (get_clock() - so->retry_since_ns) / SCALE_MS;
+    if (since_ms < SWITCHOVER_RETRY_MIN_MS) {
+        return false;
+    }
+    if (since_ms < so->retry_delay_ms && !switchover_hang_is_over(so)) {
+        return false;
+    }
+
+    trace_switchover_retry(since_ms);
+    return true;
+}
+
+void switchover_pace(MigrationState *s, uint64_t pending_bytes)
+{
+    SwitchoverState *so = &switchover;
+
+    if (so->retrying && s->state == MIGRATION_STATUS_ACTIVE &&
+        pending_bytes <= s->threshold_size) {
+        qemu_sem_timedwait(&so->wake, SWITCHOVER_PACE_MS);
+    }
+}
+
+bool switchover_quiesce(MigrationState *s, bool precopy)
+{
+    SwitchoverState *so = &switchover;
+
+    if (!switchover_is_bounded(so) || s->state != MIGRATION_STATUS_ACTIVE) {
+        return true;
+    }
+    return switchover_quiesce_window(so, precopy);
+}
+
+/* Stop */
+
+void switchover_drained_begin(SwitchoverState *so)
+{
+    assert(bql_locked());
+
+    if (!so->drained) {
+        so->drained = true;
+        bdrv_timed_drain_begin();
+    }
+}
+
+void switchover_drained_end(SwitchoverState *so)
+{
+    assert(bql_locked());
+
+    if (so->drained) {
+        so->drained = false;
+        bdrv_timed_drain_end();
+    }
+}
+
+static void switchover_pause_vcpus(SwitchoverState *so)
+{
+    RunState old_state = runstate_get();
+
+    trace_vmstate_downtime_checkpoint("src-downtime-start");
+    so->ms->downtime_start = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    so->ms->vm_old_state = old_state;
+    global_state_store();
+
+    so->deferring = switchover_is_bounded(so);
+    so->vcpus_paused = runstate_is_live(old_state);
+    if (so->vcpus_paused) {
+        vm_set_suspended(old_state == RUN_STATE_SUSPENDED);
+    }
+    runstate_set(RUN_STATE_FINISH_MIGRATE);
+    if (so->vcpus_paused) {
+        cpu_disable_ticks();
+        if (old_state == RUN_STATE_RUNNING) {
+            pause_all_vcpus();
+        }
+    }
+    so->stopped_ns = get_clock();
+}
+
+static void switchover_resume_vcpus(SwitchoverState *so)
+{
+    vm_set_suspended(false);
+    cpu_enable_ticks();
+    runstate_set(so->ms->vm_old_state);
+    resume_all_vcpus();
+}
+
+static void switchover_stop_devices(SwitchoverState *so)
+{
+    if (!so->vcpus_paused) {
+        /* They were stopped together with the guest */
+        return;
+    }
+    switchover_enter(so, SWITCHOVER_PHASE_DEVICE_STOP);
+    vm_state_notify(false, RUN_STATE_FINISH_MIGRATE);
+    qapi_event_send_stop();
+    so->devices_stopped = true;
+}
+
+/*
+ * Let the guest go on at the source as if nothing had been tried.  If somebody
+ * asked to stop it in the meantime, this takes effect now.
+ */
+static void switchover_back_out(SwitchoverState *so)
+{
+    RunState deferred_stop = so->deferred_stop;
+    RunState old_state = so->ms->vm_old_state;
+    RunState requested;
+
+    assert(bql_locked());
+
+    if (qemu_vmstop_requested(&requested)) {
+        /* The main loop did not come round to it yet; vm_start() forgets it */
+        deferred_stop = requested;
+    }
+
+    trace_switchover_back_out(so->vcpus_paused, so->devices_stopped);
+
+    switchover_drained_end(so);
+
+    so->deferring = false;
+    so->deferred_stop = RUN_STATE__MAX;
+    so->ms->vm_old_state = -1;
+
+    if (!so->vcpus_paused) {
+        runstate_set(old_state);
+    } else if (!so->devices_stopped) {
+        so->ms->vm_old_state = old_state;
+        switchover_resume_vcpus(so);
+        so->ms->vm_old_state = -1;
+        if (deferred_stop != RUN_STATE__MAX) {
+            qemu_system_vmstop_request_prepare();
+            qemu_system_vmstop_request(deferred_stop);
+        }
+    } else if (deferred_stop != RUN_STATE__MAX) {
+        runstate_set(deferred_stop);
+    } else {
+        vm_start();
+    }
+    so->vcpus_paused = false;
+    so->devices_stopped = false;
+
+    switchover_enter(so, SWITCHOVER_PHASE_APPROACH);
+}
+
+bool switchover_defer_vm_stop(RunState state)
+{
+    assert(bql_locked());
+
+    if (!switchover.deferring) {
+        return false;
+    }
+    trace_switchover_defer_vm_stop(RunState_str(state));
+    switchover.deferred_stop = state;
+    return true;
+}
+
+/* Drain: what to do when it takes too long */
+
+static void switchover_error_timeout(SwitchoverState *so, Error **errp,
+                                     InflightRequestList *requests,
+                                     uint32_t omitted)
+{
+    InflightRequest *req = requests ? requests->value : NULL;
+    g_autoptr(GString) what = g_string_new("a block job or block export is "
+                                           "still active");
+
+    if (req) {
+        g_string_printf(what, "%s", InflightRequestKind_str(req->kind));
+        if (req->has_offset) {
+            g_string_append_printf(what, " of %" PRId64 " bytes at offset %"
+                                   PRId64, req->bytes, req->offset);
+        }
+        g_string_append_printf(what, " on block node '%s'", req->node);
+        if (req->device) {
+            g_string_append_printf(what, " of device '%s'", req->device);
+        }
+        if (req->has_age_ms) {
+            g_string_append_printf(what, " in flight for %" PRIu64 " ms",
+                                   req->age_ms);
+        }
+        omitted += QAPI_LIST_LENGTH(requests) - 1;
+        if (omitted) {
+            g_string_append_printf(what, ", and %" PRIu32 " more requests",
+                                   omitted);
+        }
+    }
+    error_setg(errp, "Disks did not come to rest within drain-timeout "
+               "(%" PRIu64 " ms): %s", so->ms->parameters.drain_timeout,
+               what->str);
+}
+
+static void switchover_schedule_retry(SwitchoverState *so)
+{
+    int64_t delay_ms = so->retry_delay_ms * 2;
+
+    so->retrying = true;
+    so->retry_looked = false;
+    so->retry_since_ns = get_clock();
+    so->retry_delay_ms = MIN(MAX(delay_ms, SWITCHOVER_RETRY_MIN_MS),
+                             SWITCHOVER_RETRY_MAX_MS);
+    trace_switchover_schedule_retry(so->retry_delay_ms);
+}
+
+/*
+ * The disks did not come to rest in time: back out, tell about it, and
+ * decide about the migration.  Returns whether it is to be retried.
+ */
+static bool switchover_timed_out(SwitchoverState *so, Error **errp)
+{
+    DrainTimeoutAction action = so->ms->parameters.drain_timeout_action;
+    g_autoptr(InflightRequestList) requests = NULL;
+    uint64_t elapsed_ms;
+    uint32_t omitted;
+
+    requests = bdrv_inflight_requests(SWITCHOVER_REQUESTS_MAX, &omitted);
+    switchover_back_out(so);
+    elapsed_ms = (get_clock() - so->stopped_ns) / SCALE_MS;
+
+    WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->drain_timeouts++;
+    }
+    trace_switchover_timed_out(so->attempts, elapsed_ms,
+                               DrainTimeoutAction_str(action));
+    qapi_event_send_migration_drain_timeout(so->attempts, elapsed_ms, action,
+                                            requests, omitted);
+
+    if (action == DRAIN_TIMEOUT_ACTION_RETRY && !switchover_interrupted(so)) {
+        /* After pause-before-switchover, there is another chance for it */
+        migrate_set_state(&so->ms->state, MIGRATION_STATUS_DEVICE,
+                          MIGRATION_STATUS_ACTIVE);
+        switchover_schedule_retry(so);
+        return true;
+    }
+    switchover_error_timeout(so, errp, requests, omitted);
+    return false;
+}
+
+static void switchover_give_up(SwitchoverState *so, int ret, Error **errp)
+{
+    ERRP_GUARD();
+
+    switch (ret) {
+    case -ETIMEDOUT:
+        if (switchover_timed_out(so, errp)) {
+            return;
+        }
+        break;
+    case -ECANCELED:
+        switchover_back_out(so);
+        error_setg(errp, "Switchover is interrupted");
+        break;
+    default:
+        switchover_back_out(so);
+        error_setg_errno(errp, -ret, "Flushing the disks failed");
+        break;
+    }
+    if (qatomic_read(&so->ms->state) != MIGRATION_STATUS_CANCELLING) {
+        /* Keeps an earlier error, which is the reason of an interruption */
+        migrate_set_error(so->ms, *errp);
+        migrate_set_state(&so->ms->state, so->ms->state,
+                          MIGRATION_STATUS_FAILED);
+    }
+}
+
+static int64_t switchover_deadline(SwitchoverState *so)
+{
+    return get_clock() + so->ms->parameters.drain_timeout * SCALE_MS;
+}
+
+static int switchover_drain_and_flush(SwitchoverState *so, int64_t deadline_ns)
+{
+    int ret;
+
+    switchover_enter(so, SWITCHOVER_PHASE_DRAIN);
+    ret = switchover_settle(so, deadline_ns, true);
+    if (!ret) {
+        ret = switchover_flush(so, deadline_ns);
+    }
+    return ret;
+}
+
+/* With drain-timeout */
+static int switchover_stop_bounded(SwitchoverState *so)
+{
+    int64_t deadline_ns = switchover_deadline(so);
+    int ret;
+
+    switchover_enter(so, SWITCHOVER_PHASE_DRAIN);
+    ret = switchover_settle(so, deadline_ns, true);
+    if (ret) {
+        return ret;
+    }
+    switchover_stop_devices(so);
+    return switchover_drain_and_flush(so, deadline_ns);
+}
+
+/* Without: what vm_stop() does */
+static int switchover_stop_unbounded(SwitchoverState *so)
+{
+    switchover_stop_devices(so);
+    switchover_enter(so, SWITCHOVER_PHASE_DRAIN);
+    bdrv_drain_all();
+    return bdrv_flush_all();
+}
+
+/* Count the attempt.  Returns whether there is a reason not to make it. */
+static bool switchover_attempt(SwitchoverState *so)
+{
+    so->retrying = false;
+    if (switchover_interrupted(so)) {
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->attempts++;
+    }
+    trace_switchover_attempt(so->attempts, so->ms->parameters.drain_timeout);
+    return true;
+}
+
+int switchover_stop(MigrationState *s, Error **errp)
+{
+    SwitchoverState *so = &switchover;
+    bool bounded = switchover_is_bounded(so);
+    uint32_t in_flight;
+    int ret;
+
+    assert(bql_locked());
+
+    if (!switchover_attempt(so)) {
+        switchover_drained_end(so);
+        error_setg(errp, "Switchover is interrupted");
+        return -ECANCELED;
+    }
+
+    switchover_enter(so, SWITCHOVER_PHASE_STOP);
+    if (bounded) {
+        switchover_drained_begin(so);
+    }
+    switchover_pause_vcpus(so);
+    bdrv_inflight_requests(0, &in_flight);
+    WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->in_flight_at_stop = in_flight;
+    }
+
+    ret = bounded ? switchover_stop_bounded(so) : switchover_stop_unbounded(so);
+    trace_vmstate_downtime_checkpoint("src-vm-stopped");
+    trace_migration_completion_vm_stop(ret);
+
+    if (ret && bounded) {
+        switchover_give_up(so, ret, errp);
+        return ret;
+    }
+    if (ret) {
+        error_setg_errno(errp, -ret, "Failed to stop the VM");
+        return ret;
+    }
+
+    if (migrate_pause_before_switchover()) {
+        /* It is now for management to complete block jobs */
+        switchover_drained_end(so);
+    }
+    switchover_enter(so, SWITCHOVER_PHASE_SAVE);
+    return 0;
+}
+
+bool switchover_rest(MigrationState *s, Error **errp)
+{
+    SwitchoverState *so = &switchover;
+    int ret;
+
+    assert(bql_locked());
+
+    if (so->drained || !switchover_is_bounded(so)) {
+        return true;
+    }
+
+    so->stopped_ns = get_clock();
+    switchover_drained_begin(so);
+    ret = switchover_drain_and_flush(so, switchover_deadline(so));
+    if (ret) {
+        switchover_give_up(so, ret, errp);
+        return false;
+    }
+    switchover_enter(so, SWITCHOVER_PHASE_SAVE);
+    return true;
+}
+
+void switchover_disks_inactive(MigrationState *s)
+{
+    switchover_drained_end(&switchover);
+}
+
+/* The end */
+
+void switchover_handover(MigrationState *s)
+{
+    switchover_enter(&switchover, SWITCHOVER_PHASE_HANDOVER);
+}
+
+void switchover_finish(MigrationState *s)
+{
+    SwitchoverState *so = &switchover;
+
+    assert(bql_locked());
+
+    switchover_drained_end(so);
+
+    if (so->deferring && so->deferred_stop != RUN_STATE__MAX &&
+        runstate_is_live(s->vm_old_state)) {
+        /* If the guest comes back, it comes back stopped */
+        s->vm_old_state = so->deferred_stop;
+    }
+    so->deferring = false;
+    so->deferred_stop = RUN_STATE__MAX;
+    so->retrying = false;
+}

@@ -1,0 +1,113 @@
+/*
+ * Migration switchover: the last second of a migration
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One state machine takes the guest from "runs at the source" to the point
+ * from which it can only run at the destination.  The phases, with the names
+ * that trace events, QMP and the documentation use as well:
+ *
+ *   approach     the guest runs, RAM is iterated            switchover.c
+ *   quiesce      the guest runs, its disk I/O is held       switchover-quiesce.c
+ *   stop         vCPUs are paused                           switchover.c
+ *   drain        requests in flight are waited for          switchover-drain.c
+ *   device-stop  VM state change handlers run               switchover.c
+ *   drain        requests that this set free, and flush     switchover-drain.c
+ *   save         disks become inactive, the rest is sent    migration.c
+ *   handover     the destination owns the guest
+ *
+ * The disks are drained before the devices are stopped as well as after it,
+ * because stopping a device waits for its requests without a limit: virtio-blk
+ * and virtio-scsi drain their BlockBackend when they give up their ioeventfds.
+ * By then a drained section has brought all nodes to rest and keeps them there.
+ *
+ * Every phase before "save" can be backed out of.  If vCPUs have been paused
+ * but devices not been stopped, then starting the vCPUs is all that has to be
+ * undone: to devices and guest it was a scheduling delay.  Otherwise it is an
+ * ordinary start of the VM.
+ *
+ * Contexts: the machine is driven by the migration thread.  It takes the BQL
+ * for each step and sleeps without it.  Cancelling a migration sets its state
+ * and kicks the machine; so does whatever may end a wait.
+ */
+
+#ifndef QEMU_MIGRATION_SWITCHOVER_H
+#define QEMU_MIGRATION_SWITCHOVER_H
+
+#include "migration/migration.h"
+#include "migration/switchover-params.h"
+#include "qapi/qapi-types-switchover.h"
+
+/* Called by the main thread, BQL held: a migration is being set up. */
+void switchover_begin(MigrationState *s);
+
+/*
+ * Called by the migration thread, BQL not held
+ */
+
+/* May the guest be stopped now, or does a failed attempt call for patience? */
+bool switchover_may_attempt(MigrationState *s);
+
+/*
+ * While an attempt is not due and there is next to nothing to send
+ * (@pending_bytes below the switchover threshold), sleep for a moment
+ * instead of iterating over nothing.
+ */
+void switchover_pace(MigrationState *s, uint64_t pending_bytes);
+
+/*
+ * Phase quiesce.  Returns whether the attempt shall go on; if not, the guest
+ * dirtied too much memory in the meantime, and iterating has to go on.
+ * @precopy: all memory has to fit into the downtime.
+ */
+bool switchover_quiesce(MigrationState *s, bool precopy);
+
+/*
+ * Called by the migration thread, BQL held; may drop and retake it
+ */
+
+/*
+ * Phases stop, drain and device-stop: stop the guest and bring its disks to
+ * rest.
+ *
+ * Returns 0 on success: the runstate is RUN_STATE_FINISH_MIGRATE.  On failure
+ * a negative errno, and the guest is as it was before if drain-timeout is
+ * set; otherwise migration_iteration_finish() has to restart it.  @errp is
+ * set unless switchover_retrying().
+ */
+int switchover_stop(MigrationState *s, Error **errp);
+
+/*
+ * To be called right before the disks are made inactive.  If management was
+ * given a turn in between (pause-before-switchover), drains and flushes once
+ * more.  Fails like switchover_stop().
+ */
+bool switchover_rest(MigrationState *s, Error **errp);
+
+/* The disks are inactive now. */
+void switchover_disks_inactive(MigrationState *s);
+
+/* The destination owns the guest. */
+void switchover_handover(MigrationState *s);
+
+/* The migration thread is about to end: let go of all that is still held. */
+void switchover_finish(MigrationState *s);
+
+/*
+ * Called by the migration thread, with or without the BQL
+ */
+
+/* Did the last attempt back out in order to be repeated? */
+bool switchover_retrying(MigrationState *s);
+
+/*
+ * Called from any thread
+ */
+
+/* The migration was cancelled, or something else may have ended a wait. */
+void switchover_kick(void);
+
+/* For query-migrate; NULL if there was no migration yet. */
+SwitchoverInfo *switchover_info(void);
+
+#endif /* QEMU_MIGRATION_SWITCHOVER_H */

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Init of the guest in which switchovers are tried: heartbeat and verified I/O
+ *
+ * Theory of operation
+ *
+ * boot()        mounts what is needed, opens the serial port, loads the modules
+ * io_start()    opens the disks and starts the I/O workers (io.h)
+ * heart_main()  says SO HB every so many milliseconds, SO IO every second
+ * dirty_main()  optional: writes to memory at a given rate
+ * obey()        the main thread: answers the commands of the other end
+ *
+ * The heartbeat tells the host whether the guest executes instructions.  So it
+ * depends on nothing but the clock and the serial port: its thread has
+ * real-time priority, all memory is locked, and it takes no lock.  The clock of
+ * the guest stands still while the guest is stopped; a gap in the heartbeat, as
+ * seen by the host, is the time for which the guest was stopped or not given a
+ * CPU.  Beats that were missed are not made up for.
+ *
+ * Kernel command line (all optional)
+ *
+ * so.disks=vda,sda     disks to use, none by default
+ * so.mode=rw           first mode: rw, read, write, flush, discard, idle
+ * so.depth=4           workers, and so requests in flight, per disk
+ * so.blocks=1024       blocks of 4 KiB per worker
+ * so.think=1000        microseconds a worker pauses after an operation
+ * so.hb=10             milliseconds between heartbeats
+ * so.dirty=0           MiB of memory written per second
+ * so.dirtybuf=64       MiB of memory that so.dirty goes round in
+ *
+ * Says: SO READY <ndisks>, SO HB <n>, SO IO <operations> <errors>,
+ * SO OK <command> ..., SO FAIL <command> <reason>, SO PANIC <text>
+ *
+ * Obeys: mode <mode>, verify, stats, poweroff
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "serial.h"
+
+#define NSEC_PER_SEC 1000000000LL
+#define NSEC_PER_MSEC 1000000LL
+#define MIB (1024 * 1024UL)
+#define PAGE 4096UL
+#define MODULES "/modules/"
+
+static char cmdline[4096];
+
+/* ---- kernel command line ------------------------------------------------ */
+
+/* The text after "so.@name=", in a buffer of its own, or @otherwise. */
+static const char *option(const char *name, const char *otherwise)
+{
+    char key[32];
+    const char *p = cmdline;
+    int len = snprintf(key, sizeof(key), "so.%s=", name);
+
+    for (;; p++) {
+        p = strstr(p, key);
+        if (!p) {
+            return otherwise;
+        }
+        if (p == cmdline || p[-1] == ' ') {
+            return strndup(p + len, strcspn(p + len, " \n"));
+        }
+    }
+}
+
+static unsigned option_number(const char *name, unsigned otherwise)
+{
+    const char *text = option(name, NULL);
+    char *end;
+    unsigned long value;
+
+    if (!text) {
+        return otherwise;
+    }
+    value = strtoul(text, &end, 10);
+    if (*end || end == text || value > 1000000000) {
+        errno = EINVAL;
+        fatal("so.%s=%s", name, text);
+    }
+    return value;
+}
+
+static unsigned option_positive(const char *name, unsigned otherwise)
+{
+    unsigned value = option_number(name, otherwise);
+
+    if (!value) {
+        errno = ERANGE;
+        fatal("so.%s=0", name);
+    }
+    return value;
+}
+
+/* ---- boot --------------------------------------------------------------- */
+
+static void load_module(const char *file, const char *args)
+{
+    char path[128];
+    int fd;
+
+    snprintf(path, sizeof(path), MODULES "%s", file);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        fatal("%s", path);
+    }
+    if (syscall(SYS_finit_module, fd, args, 0) < 0 && errno != EEXIST) {
+        fatal("module %s", file);
+    }
+    close(fd);
+}
+
+/* Whether a disk in so.disks has a name that begins with @prefix. */
+static bool disks_begin_with(const char *disks, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    for (const char *p = disks; *p; p += strcspn(p, ",")) {
+        p += *p == ',';
+        if (!strncmp(p, prefix, len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * The list has one module per line, in the order to load them in:
+ *     <disk name prefix> <file> [parameters]
+ * Only those for the kinds of disk in use are loaded; that is most of the time
+ * of a boot.
+ */
+static void load_modules(const char *disks)
+{
+    char line[256], prefix[16], file[96];
+    FILE *f = fopen(MODULES "order", "re");
+    int args;
+
+    if (!f) {
+        fatal(MODULES "order");
+    }
+    while (fgets(line, sizeof(line), f)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (sscanf(line, "%15s %95s %n", prefix, file, &args) == 2 &&
+            disks_begin_with(disks, prefix)) {
+            load_module(file, line + args);
+        }
+    }
+    fclose(f);
+}
+
+static void mount_or_die(const char *type, const char *where)
+{
+    mkdir(where, 0755);
+    if (mount(type, where, type, 0, NULL) < 0 && errno != EBUSY) {
+        fatal("mount %s", where);
+    }
+}
+
+static void read_cmdline(void)
+{
+    int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, cmdline, sizeof(cmdline) - 1);
+
+    if (len < 0) {
+        fatal("/proc/cmdline");
+    }
+    cmdline[len] = '\0';
+    close(fd);
+}
+
+/* Locked memory is memory in use: small stacks keep the guest small. */
+static void lock_memory(void)
+{
+    pthread_attr_t attr;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 64 * 1024);
+    pthread_setattr_default_np(&attr);
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0) {
+        fatal("mlockall");
+    }
+}
+
+static void boot(void)
+{
+    mount_or_die("devtmpfs", "/dev");
+    if (!serial_open()) {
+        _exit(1);       /* nobody to tell */
+    }
+    mount_or_die("proc", "/proc");
+    mount_or_die("sysfs", "/sys");
+    read_cmdline();
+    lock_memory();
+}
+
+/* ---- heartbeat ---------------------------------------------------------- */
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
+}
+
+static void sleep_until_ns(int64_t when)
+{
+    struct timespec t = {
+        .tv_sec = when / NSEC_PER_SEC,
+        .tv_nsec = when % NSEC_PER_SEC,
+    };
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
+    }
+}
+
+/* The next multiple of @period after @due that is not past. */
+static int64_t next_beat_ns(int64_t due, int64_t period)
+{
+    int64_t late = now_ns() - due;
+
+    return due + (late > 0 ? late / period + 1 : 1) * period;
+}
+
+static void say_io(void)
+{
+    uint64_t ops, errors;
+
+    io_stats(&ops, &errors);
+    say("SO IO %" PRIu64 " %" PRIu64, ops, errors);
+}
+
+static void *heart_main(void *opaque)
+{
+    int64_t period = *(unsigned *)opaque * NSEC_PER_MSEC;
+    int64_t due = now_ns(), io_due = due;
+
+    for (uint64_t n = 1;; n++) {
+        due = next_beat_ns(due, period);
+        sleep_until_ns(due);
+        say("SO HB %" PRIu64, n);
+        if (due >= io_due) {
+            say_io();
+            io_due = due + NSEC_PER_SEC;
+        }
+    }
+    return NULL;
+}
+
+static void start_heart(unsigned *period_ms)
+{
+    struct sched_param urgent = { .sched_priority = 50 };
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, heart_main, period_ms)) {
+        fatal("heartbeat");
+    }
+    pthread_setschedparam(thread, SCHED_FIFO, &urgent);
+}
+
+/* ---- memory writes ------------------------------------------------------ */
+
+typedef struct Dirty {
+    unsigned mib_per_s;
+    unsigned buffer_mib;
+} Dirty;
+
+/* Writes one word of every page, round and round, in steps of 10 ms. */
+static void *dirty_main(void *opaque)
+{
+    const Dirty *d = opaque;
+    uint64_t size = d->buffer_mib * MIB, at = 0, turn = 0;
+    uint64_t step = d->mib_per_s * MIB / PAGE / 100 * PAGE;
+    volatile unsigned char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int64_t due = now_ns();
+
+    if (buf == MAP_FAILED) {
+        fatal("so.dirtybuf=%u", d->buffer_mib);
+    }
+    for (;;) {
+        for (uint64_t done = 0; done < step; done += PAGE) {
+            *(volatile uint64_t *)(buf + at) = ++turn;
+            at = (at + PAGE) % size;
+        }
+        due = next_beat_ns(due, 10 * NSEC_PER_MSEC);
+        sleep_until_ns(due);
+    }
+    return NULL;
+}
+
+static void start_dirty(Dirty *d)
+{
+    pthread_t thread;
+
+    if (d->mib_per_s && pthread_create(&thread, NULL, dirty_main, d)) {
+        fatal("so.dirty");
+    }
+}
+
+/* ---- commands ----------------------------------------------------------- */
+
+static IoMode mode_or_fail(const char *name)
+{
+    IoMode mode = io_mode_by_name(name);
+
+    if (mode == IO_MODE_MAX) {
+        say("SO FAIL mode unknown: %s", name);
+    }
+    return mode;
+}
+
+static void obey_mode(const char *name)
+{
+    IoMode mode = mode_or_fail(name);
+    const char *problem;
+
+    if (mode == IO_MODE_MAX) {
+        return;
+    }
+    problem = io_set_mode(mode);
+    if (problem) {
+        say("SO FAIL mode %s: %s", name, problem);
+    } else {
+        say("SO OK mode %s", name);
+    }
+}
+
+static void obey_verify(void)
+{
+    const char *problem = io_verify();
+
+    if (problem) {
+        say("SO FAIL verify %s", problem);
+    }
+}
+
+static void obey_stats(void)
+{
+    uint64_t ops, errors;
+
+    io_stats(&ops, &errors);
+    say("SO OK stats %" PRIu64 " %" PRIu64, ops, errors);
+}
+
+/* Nothing is synced: direct I/O has nothing to lose, and a disk may hang. */
+static void obey_poweroff(void)
+{
+    say("SO OK poweroff");
+    reboot(RB_POWER_OFF);
+}
+
+static void obey(const char *line)
+{
+    if (!strncmp(line, "mode ", 5)) {
+        obey_mode(line + 5);
+    } else if (!strcmp(line, "verify")) {
+        obey_verify();
+    } else if (!strcmp(line, "stats")) {
+        obey_stats();
+    } else if (!strcmp(line, "poweroff")) {
+        obey_poweroff();
+    } else {
+        say("SO FAIL %s unknown command", line);
+    }
+}
+
+int main(void)
+{
+    static unsigned period_ms;
+    static Dirty dirty;
+    char line[SERIAL_LINE_MAX];
+    IoConfig config;
+    IoMode mode;
+
+    boot();
+    config = (IoConfig) {
+        .disks = option("disks", ""),
+        .depth = option_positive("depth", 4),
+        .region_blocks = option_positive("blocks", 1024),
+        .think_us = option_number("think", 1000),
+    };
+    mode = mode_or_fail(option("mode", "rw"));
+    if (mode == IO_MODE_MAX) {
+        errno = EINVAL;
+        fatal("so.mode");
+    }
+    period_ms = option_positive("hb", 10);
+    dirty.mib_per_s = option_number("dirty", 0);
+    dirty.buffer_mib = option_positive("dirtybuf", 64);
+
+    load_modules(config.disks);
+    say("SO READY %u", io_start(&config, mode));
+    start_heart(&period_ms);
+    start_dirty(&dirty);
+    for (;;) {
+        listen_line(line);
+        obey(line);
+    }
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: a process that lives no longer than the test
+ */
+
+#include "qemu/osdep.h"
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include "switchover/child.h"
+#include "switchover/harness.h"
+
+struct SwChild {
+    pid_t pid;          /* 0 once reaped */
+    char *name;
+};
+
+static void in_the_child(gpointer opaque)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+bool sw_child_alive(SwChild *child)
+{
+    if (child->pid && waitpid(child->pid, NULL, WNOHANG) == child->pid) {
+        child->pid = 0;
+    }
+    return child->pid != 0;
+}
+
+static bool child_gone(void *opaque)
+{
+    return !sw_child_alive(opaque);
+}
+
+static void child_kill(void *opaque)
+{
+    SwChild *child = opaque;
+
+    if (sw_child_alive(child)) {
+        kill(-child->pid, SIGKILL);
+    }
+}
+
+static bool wait_for_pidfile(SwChild *child, const char *pidfile)
+{
+    int64_t start_us = sw_now_us();
+
+    while (sw_child_alive(child) && sw_since_ms(start_us) < SW_WAIT_MS) {
+        if (g_file_test(pidfile, G_FILE_TEST_EXISTS)) {
+            return true;
+        }
+        g_usleep(2000);
+    }
+    return false;
+}
+
+SwChild *sw_child_new(const char *const *argv, const char *pidfile, char **why)
+{
+    g_autoptr(GError) err = NULL;
+    SwChild *child = g_new0(SwChild, 1);
+
+    if (!g_spawn_async(NULL, (char **)argv, NULL,
+                       G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD |
+                       G_SPAWN_STDOUT_TO_DEV_NULL,
+                       in_the_child, NULL, &child->pid, &err)) {
+        *why = g_strdup(err->message);
+        g_free(child);
+        return NULL;
+    }
+    child->name = g_path_get_basename(argv[0]);
+    qtest_add_abrt_handler(child_kill, child);
+
+    if (pidfile && !wait_for_pidfile(child, pidfile)) {
+        *why = g_strdup_printf("%s did not get ready", child->name);
+        sw_child_free(child);
+        return NULL;
+    }
+    return child;
+}
+
+void sw_child_free(SwChild *child)
+{
+    if (!child) {
+        return;
+    }
+    if (sw_child_alive(child)) {
+        g_autofree char *what = g_strdup_printf("%s to end", child->name);
+
+        kill(-child->pid, SIGTERM);
+        sw_wait_until(child_gone, child, SW_WAIT_MS, what);
+    }
+    qtest_remove_abrt_handler(child);
+    g_free(child->name);
+    g_free(child);
+}

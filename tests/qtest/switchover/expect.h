@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: what must be true of a rig
+ */
+#ifndef SWITCHOVER_EXPECT_H
+#define SWITCHOVER_EXPECT_H
+
+#include "switchover/rig.h"
+
+/*
+ * Waits for as many MIGRATION_DRAIN_TIMEOUT as the case wants to see, and
+ * checks what each says.
+ */
+void sw_expect_timeouts(SwRig *rig);
+
+/*
+ * Lets the victim hang until SW_HANG_MS after the switchover was asked for;
+ * meanwhile the guest ran and the monitor answered.
+ *
+ * Unpatched QEMU: both are silent from the first attempt until the victim
+ * answers again, more than 2 s of the 3.
+ */
+void sw_expect_alive(SwRig *rig);
+
+/* Waits until the source says that it waits for requests */
+void sw_expect_waiting(SwRig *rig);
+
+/*
+ * The migration came to nothing: the guest runs on the source, or is as
+ * stopped as it was, and the destination ended.
+ */
+void sw_expect_on_source(SwRig *rig);
+
+/* The victim answers again: I/O goes on and all data are right on the source */
+void sw_expect_working(SwRig *rig);
+
+/*
+ * The migration completes, through post-copy if the case says so; the guest
+ * runs on the destination only and finds all its data.
+ */
+void sw_expect_completed(SwRig *rig);
+
+/* query-migrate's account of it; after at least one MIGRATION_DRAIN_TIMEOUT */
+void sw_expect_account(SwRig *rig);
+
+/* Why the migration failed: names the victim and the kind of request */
+void sw_expect_error_names_request(SwRig *rig);
+
+#endif /* SWITCHOVER_EXPECT_H */

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: the guest, as far as its serial line tells
+ *
+ * The guest says "SO HB <n>" every few milliseconds as long as it runs, does
+ * I/O that it verifies, and answers commands.  A thread stamps each heartbeat
+ * as it arrives: the longest silence in an interval is how long the guest was
+ * stopped at most.
+ *
+ * A line that the switchover cut in two is heard by neither side; so commands
+ * are only given to a guest that stays where it is.
+ */
+#ifndef SWITCHOVER_GUEST_H
+#define SWITCHOVER_GUEST_H
+
+typedef struct SwGuest SwGuest;
+
+/* Listens to the serial line @fd, which it owns; @name is for messages */
+SwGuest *sw_guest_new(int fd, const char *name);
+void sw_guest_free(SwGuest *guest);
+
+/* Waits until the guest booted and opened @disks disks */
+void sw_guest_wait_ready(SwGuest *guest, unsigned disks);
+
+/*
+ * Gives the command @cmd, waits for its "SO OK", and returns what follows
+ * there.  Anything else, and silence, fails the test.
+ */
+char *sw_guest_cmd(SwGuest *guest, const char *cmd);
+
+/* I/O operations completed so far; that any failed fails the test */
+int64_t sw_guest_ops(SwGuest *guest);
+
+/* Waits for @n more heartbeats: the guest runs, here */
+void sw_guest_wait_beats(SwGuest *guest, unsigned n);
+
+/* Heartbeats heard so far */
+unsigned sw_guest_beats(SwGuest *guest);
+
+/* Longest time without a heartbeat between @from_us and @to_us */
+int64_t sw_guest_worst_gap_ms(SwGuest *guest, int64_t from_us, int64_t to_us);
+
+#endif /* SWITCHOVER_GUEST_H */

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: a case, and what is set up for it
+ */
+
+#include "qemu/osdep.h"
+#include "switchover/harness.h"
+#include "switchover/rig.h"
+
+/* What the victim must have served before it is stuck: I/O does flow */
+#define FLOWING_REQUESTS 8
+
+/* A stuck disk that got no new request for this long gets no more */
+#define SETTLED_MS 300
+
+static bool make_disk(SwRig *rig, unsigned n, char **why)
+{
+    g_autofree char *name = g_strdup_printf("disk%u", n);
+
+    rig->disk[n] = sw_disk_new(rig->dir, name, why);
+    return rig->disk[n] &&
+           sw_driver_prepare(rig->c->driver, rig->disk[n], why);
+}
+
+static bool make_disks(SwRig *rig, char **why)
+{
+    return make_disk(rig, 0, why) &&
+           (rig->c->disks < 2 || make_disk(rig, 1, why));
+}
+
+static char *disk_args(SwRig *rig)
+{
+    const SwCase *c = rig->c;
+    GString *args = g_string_new(c->device->before ?: "");
+    unsigned n;
+
+    for (n = 0; n < ARRAY_SIZE(rig->disk) && rig->disk[n]; n++) {
+        g_autofree char *node = sw_driver_args(c->driver, rig->disk[n], n);
+        g_autofree char *device = sw_device_args(c->device, n);
+
+        g_string_append_printf(args, " %s %s", node, device);
+    }
+    return g_string_free(args, false);
+}
+
+static char *vm_args(SwRig *rig)
+{
+    const SwCase *c = rig->c;
+    g_autofree char *disks = disk_args(rig);
+    g_autofree char *guest = sw_guest_args(
+        c->guest_disks > 1 ? c->device->guest_disks : c->device->guest_disk,
+        0);
+
+    return g_strdup_printf("-machine %s %s %s",
+                           c->device->machine, disks, guest);
+}
+
+/* A destination that gets no guest says so before it ends: as it should */
+static const char *hide_stderr(void)
+{
+    return g_getenv("QTEST_LOG") ? "" : " 2>/dev/null";
+}
+
+static void start_destination(SwRig *rig)
+{
+    g_autofree char *common = vm_args(rig);
+    g_autofree char *args = g_strdup_printf("%s -incoming defer%s",
+                                            common, hide_stderr());
+    g_autofree char *name = g_strdup_printf("dst%u", rig->destinations);
+
+    rig->uri = g_strdup_printf("unix:%s/migration%u", rig->dir,
+                               rig->destinations++);
+    rig->dst = sw_vm_new(rig->dir, name, NULL, args);
+    if (rig->c->postcopy) {
+        sw_vm_set_capability(rig->dst, "postcopy-ram");
+    }
+    sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-incoming',"
+              " 'arguments': { 'uri': %s } }", rig->uri);
+}
+
+void sw_rig_renew_destination(SwRig *rig)
+{
+    sw_vm_free(rig->dst);
+    g_free(rig->uri);
+    start_destination(rig);
+    sw_events_forget(rig->src->mon);
+}
+
+/*
+ * A flush that follows no write is nothing that QEMU asks the disk for, so what
+ * goes before is writes.
+ */
+static SwKind kind_before(SwRig *rig)
+{
+    return rig->c->kind == SW_KIND_FLUSH ? SW_KIND_WRITE : rig->c->kind;
+}
+
+static void set_mode(SwRig *rig, const char *mode)
+{
+    g_autofree char *cmd = g_strdup_printf("mode %s", mode);
+
+    g_free(sw_guest_cmd(rig->src->guest, cmd));
+}
+
+static void start_machines(SwRig *rig)
+{
+    g_autofree char *args = vm_args(rig);
+
+    rig->src = sw_vm_new(rig->dir, "src", NULL, args);
+    start_destination(rig);
+    sw_guest_wait_ready(rig->src->guest, rig->c->guest_disks ?: 1);
+    set_mode(rig, sw_kind_str(kind_before(rig)));
+}
+
+/* What keeps this case from running here, or NULL */
+static char *why_not(SwRig *rig)
+{
+    const char *missing = sw_guest_missing();
+    char *why = NULL;
+
+    if (missing) {
+        return g_strdup(missing);
+    }
+    return make_disks(rig, &why) ? NULL : why;
+}
+
+SwRig *sw_rig_new(const SwCase *c)
+{
+    SwRig *rig = g_new0(SwRig, 1);
+    g_autofree char *why = NULL;
+
+    sw_watchdog_start();
+    rig->c = c;
+    rig->dir = sw_tmpdir_new();
+    why = why_not(rig);
+    if (why) {
+        g_test_skip(why);
+        sw_rig_free(rig);
+        return NULL;
+    }
+    rig->victim = rig->disk[0];
+    rig->victim_node = "disk0";
+    rig->victim_kind = c->kind;
+    start_machines(rig);
+    if (c->setup) {
+        c->setup(rig);
+    }
+    return rig;
+}
+
+void sw_rig_free(SwRig *rig)
+{
+    sw_child_free(rig->writer);
+    sw_vm_free(rig->src);
+    sw_vm_free(rig->dst);
+    sw_disk_free(rig->mirror);
+    sw_disk_free(rig->disk[1]);
+    sw_disk_free(rig->disk[0]);
+    sw_tmpdir_free(rig->dir);
+    g_free(rig->uri);
+    g_free(rig);
+    sw_watchdog_stop();
+}
+
+static bool is_flowing(void *opaque)
+{
+    SwRig *rig = opaque;
+
+    return sw_disk_seen(rig->victim, kind_before(rig)) >= FLOWING_REQUESTS;
+}
+
+static bool is_settled(void *opaque)
+{
+    SwRig *rig = opaque;
+
+    return sw_disk_held(rig->victim, SW_KIND_ANY) == 0;
+}
+
+/*
+ * Whether a request of the right kind is held.  Waits until one is, or until
+ * the guest is stuck in others.
+ */
+static bool caught_right_kind(SwRig *rig)
+{
+    unsigned held, last = 0;
+    int64_t changed_us = sw_now_us();
+
+    while (sw_since_ms(changed_us) < SETTLED_MS) {
+        if (sw_disk_held(rig->victim, rig->victim_kind)) {
+            return true;
+        }
+        held = sw_disk_held(rig->victim, SW_KIND_ANY);
+        if (held != last) {
+            last = held;
+            changed_us = sw_now_us();
+        }
+        g_usleep(2000);
+    }
+    return false;
+}
+
+/* The guest's last writes are done and unflushed */
+static void make_dirty_and_idle(SwRig *rig)
+{
+    set_mode(rig, "write");
+    sw_wait_until(is_flowing, rig, SW_WAIT_MS, "the victim to be used");
+    set_mode(rig, "idle");
+    sw_wait_until(is_settled, rig, SW_WAIT_MS, "the guest to be idle");
+}
+
+static void stick_idle(SwRig *rig)
+{
+    make_dirty_and_idle(rig);
+    rig->victim_kind = SW_KIND_FLUSH;
+    sw_disk_stick(rig->victim);
+}
+
+/* One try: a request in flight when the victim stops is still answered */
+static bool stick_with_request(SwRig *rig)
+{
+    if (rig->victim_kind == SW_KIND_FLUSH) {
+        make_dirty_and_idle(rig);
+        sw_disk_stick(rig->victim);
+        set_mode(rig, "flush");
+    } else {
+        sw_wait_until(is_flowing, rig, SW_WAIT_MS, "the victim to be used");
+        sw_disk_stick(rig->victim);
+    }
+    return caught_right_kind(rig);
+}
+
+static void stick_at_work(SwRig *rig)
+{
+    int64_t start_us = sw_now_us();
+
+    while (!stick_with_request(rig)) {
+        SW_CHECK(sw_since_ms(start_us) < SW_WAIT_MS,
+                 "no '%s' request got stuck", sw_kind_str(rig->victim_kind));
+        sw_disk_release(rig->victim);
+    }
+}
+
+/*
+ * A guest that the user stopped sends nothing, so a request that is not the
+ * guest's is put in flight on its disk.
+ */
+static void stick_paused(SwRig *rig)
+{
+    g_autofree char *output = NULL;
+
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
+    rig->paused_beats = sw_guest_beats(rig->src->guest);
+    sw_disk_stick(rig->victim);
+    output = sw_hmp(rig->src->mon, "qemu-io -d "
+                    "/machine/peripheral/dev0/virtio-backend "
+                    "\"aio_read 0 4k\"");
+    SW_CHECK(caught_right_kind(rig), "no request of ours is stuck: %s", output);
+}
+
+void sw_rig_stick(SwRig *rig)
+{
+    if (rig->c->source_paused) {
+        stick_paused(rig);
+    } else if (rig->c->idle) {
+        stick_idle(rig);
+    } else {
+        stick_at_work(rig);
+    }
+    rig->stuck_us = sw_now_us();
+}
+
+void sw_rig_release(SwRig *rig)
+{
+    sw_disk_release(rig->victim);
+}
+
+static void set_new_parameters(SwRig *rig)
+{
+    if (sw_stock_mode()) {
+        return;
+    }
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { 'drain-timeout': %u } }",
+              sw_rig_drain_timeout_ms(rig));
+    if (rig->c->action) {
+        sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
+                  " 'arguments': { 'drain-timeout-action': %s } }",
+                  rig->c->action);
+    }
+}
+
+/*
+ * Fast enough to be at the switchover at once; or, if that is to come by
+ * order, so slow that it does not come by itself.
+ */
+static void set_speed(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { 'max-bandwidth': %" PRId64 " } }",
+              rig->c->postcopy ? INT64_C(1) << 20 : INT64_C(10) << 30);
+}
+
+void sw_rig_migrate(SwRig *rig)
+{
+    SwVM *src = rig->src;
+
+    if (rig->c->postcopy) {
+        sw_vm_set_capability(src, "postcopy-ram");
+    }
+    if (rig->c->pause_before_switchover) {
+        sw_vm_set_capability(src, "pause-before-switchover");
+    }
+    set_new_parameters(rig);
+    set_speed(rig);
+
+    sw_probe_mark(src->probe);
+    rig->begun_us = sw_now_us();
+    sw_qmp_ok(src->mon, "{ 'execute': 'migrate',"
+              " 'arguments': { 'uri': %s } }", rig->uri);
+    if (rig->c->postcopy) {
+        sw_status_wait(src->mon, "active");
+        rig->begun_us = sw_now_us();
+        sw_qmp_ok(src->mon, "{ 'execute': 'migrate-start-postcopy' }");
+    }
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: a case, and what is set up for it
+ *
+ * A case says what hangs and how it ends; the rig is two QEMUs, the disks they
+ * share, and a guest on the source that works on them.  The steps of a test, in
+ * this order:
+ *
+ * sw_rig_new()       disks served, both QEMUs up, guest at work
+ * sw_rig_stick()     the victim stops answering, with a request held
+ * sw_rig_migrate()   migration begins; its switchover meets the hang
+ * case->end()        what must come of it (scenario.h), with expect.h
+ * sw_rig_free()
+ */
+#ifndef SWITCHOVER_RIG_H
+#define SWITCHOVER_RIG_H
+
+#include "switchover/child.h"
+#include "switchover/disk-config.h"
+#include "switchover/stuck-disk.h"
+#include "switchover/vm.h"
+
+/* Unless the case says otherwise */
+#define SW_DRAIN_TIMEOUT_MS 200
+
+typedef struct SwRig SwRig;
+typedef void SwStep(SwRig *rig);
+
+typedef struct SwCase {
+    /* Below /switchover/ */
+    const char *path;
+    /* Not in the smoke set */
+    bool full;
+
+    const SwDevice *device;
+    const SwDriver *driver;
+    /* What the guest does and what must be among the stuck requests */
+    SwKind kind;
+    /* Disks there are, and disks the guest works on; 0: one */
+    unsigned disks;
+    unsigned guest_disks;
+    /* The guest was stopped by the user before */
+    bool source_paused;
+    /*
+     * The guest has written, and asks for nothing when the disk hangs: only
+     * the flush of the switchover itself hangs.
+     */
+    bool idle;
+
+    bool postcopy;
+    bool pause_before_switchover;
+    /* 0: SW_DRAIN_TIMEOUT_MS */
+    unsigned drain_timeout_ms;
+    /* NULL: not set, which is "retry" */
+    const char *action;
+    /* Time-outs to see before the end begins; 0: one */
+    unsigned timeouts;
+
+    /* Optional: with the guest at work, before anything hangs */
+    SwStep *setup;
+    /* Optional: at "pre-switchover", before migrate-continue */
+    SwStep *at_pre_switchover;
+    /* What must come of it */
+    SwStep *end;
+} SwCase;
+
+struct SwRig {
+    const SwCase *c;
+    char *dir;
+
+    SwDisk *disk[2];
+    /* Optional: what a mirror job writes to */
+    SwDisk *mirror;
+    /* Optional: who writes to an NBD export */
+    SwChild *writer;
+
+    /* What hangs, the name its nodes begin with, and the kind of request */
+    SwDisk *victim;
+    const char *victim_node;
+    SwKind victim_kind;
+
+    SwVM *src;
+    SwVM *dst;
+    unsigned destinations;
+    char *uri;
+
+    int64_t stuck_us;       /* when the victim stopped answering */
+    int64_t begun_us;       /* when the switchover was asked for */
+    unsigned paused_beats;  /* heartbeats until the user stopped the guest */
+};
+
+/* NULL, with the test skipped, where something is not there */
+SwRig *sw_rig_new(const SwCase *c);
+void sw_rig_free(SwRig *rig);
+
+void sw_rig_stick(SwRig *rig);
+void sw_rig_release(SwRig *rig);
+
+void sw_rig_migrate(SwRig *rig);
+
+/* A new destination, after a migration that came to nothing */
+void sw_rig_renew_destination(SwRig *rig);
+
+static inline unsigned sw_rig_drain_timeout_ms(SwRig *rig)
+{
+    return rig->c->drain_timeout_ms ?: SW_DRAIN_TIMEOUT_MS;
+}
+
+#endif /* SWITCHOVER_RIG_H */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: how cases begin and end
+ */
+#ifndef SWITCHOVER_SCENARIO_H
+#define SWITCHOVER_SCENARIO_H
+
+#include "switchover/rig.h"
+
+/*
+ * Ends
+ */
+
+/* After the time-outs, the victim answers: the migration completes by itself */
+void sw_end_completes(SwRig *rig);
+/* ... and does so at once, however long the back-off still was */
+void sw_end_completes_early(SwRig *rig);
+/* The migration fails; later, another one completes */
+void sw_end_fails(SwRig *rig);
+/* Cancelled while the stopped guest waits; later, another one completes */
+void sw_end_cancelled_waiting(SwRig *rig);
+/* Cancelled between two attempts; later, another one completes */
+void sw_end_cancelled_between(SwRig *rig);
+/* The destination dies while the stopped guest waits */
+void sw_end_destination_dies(SwRig *rig);
+
+/*
+ * Set-ups, and what undoes them at pre-switchover where they would not let
+ * the disk go
+ */
+
+/* A mirror job; its target is the victim */
+void sw_setup_mirror(SwRig *rig);
+void sw_finish_mirror(SwRig *rig);
+/* The second disk is an NBD export that somebody writes to, and the victim */
+void sw_setup_export(SwRig *rig);
+void sw_finish_export(SwRig *rig);
+
+#endif /* SWITCHOVER_SCENARIO_H */

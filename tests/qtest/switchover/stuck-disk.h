@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: a disk that stops answering on command
+ *
+ * nbdkit serves a sparse disk in memory.  Its pause filter holds requests back
+ * and lets them go; its log filter, in front, writes down each request as it
+ * comes and each answer as it goes, so that what the disk holds back is known
+ * and not guessed.
+ *
+ * For drivers that want a file, qemu-storage-daemon shows the same export as a
+ * FUSE file: a real file whose reads, writes and fsyncs hang.
+ */
+#ifndef SWITCHOVER_STUCK_DISK_H
+#define SWITCHOVER_STUCK_DISK_H
+
+typedef struct SwDisk SwDisk;
+
+typedef enum SwKind {
+    SW_KIND_ANY,
+    SW_KIND_READ,
+    SW_KIND_WRITE,
+    SW_KIND_FLUSH,
+    SW_KIND_DISCARD,
+    SW_KIND__MAX,
+} SwKind;
+
+#define SW_DISK_MIB 64
+
+/* The kind's name in QMP, which is also the guest's name for such a load */
+const char *sw_kind_str(SwKind kind);
+
+/* NULL, and the reason in @why, where nbdkit is not installed */
+SwDisk *sw_disk_new(const char *dir, const char *name, char **why);
+void sw_disk_free(SwDisk *disk);
+
+const char *sw_disk_name(SwDisk *disk);
+const char *sw_disk_socket(SwDisk *disk);
+
+/* Shows the disk as a file; false, and the reason in @why, where FUSE is not */
+bool sw_disk_as_file(SwDisk *disk, char **why);
+const char *sw_disk_file(SwDisk *disk);
+
+/* Requests sent from now on hang / hanging requests are answered, all go on */
+void sw_disk_stick(SwDisk *disk);
+void sw_disk_release(SwDisk *disk);
+
+/* Requests of @kind that came and were not answered yet */
+unsigned sw_disk_held(SwDisk *disk, SwKind kind);
+
+/* Requests of @kind that ever came */
+unsigned sw_disk_seen(SwDisk *disk, SwKind kind);
+
+#endif /* SWITCHOVER_STUCK_DISK_H */

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: one QEMU with what listens to it
+ */
+
+#include "qemu/osdep.h"
+#include <sys/wait.h>
+#include "switchover/harness.h"
+#include "switchover/vm.h"
+
+/*
+ * What the guest is told besides its disks: nothing on the screen, and no time
+ * spent on what an emulated clock gets wrong.
+ */
+#define GUEST_APPEND \
+    "quiet nokaslr mitigations=off no_timer_check tsc=reliable " \
+    "cryptomgr.notests=1 " \
+    "initcall_blacklist=init_kprobe_trace,load_system_certificate_list " \
+    "so.hb=10"
+
+static char *socket_path(const char *dir, const char *vm, const char *what)
+{
+    return g_strdup_printf("%s/%s.%s", dir, vm, what);
+}
+
+static int socket_open(const char *dir, const char *vm, const char *what)
+{
+    g_autofree char *path = socket_path(dir, vm, what);
+
+    return sw_listen(path);
+}
+
+/*
+ * An abort ends QEMU at once: libqtest's own handler asks it to end and waits,
+ * which with a stuck disk it does not.
+ */
+static void kill_on_abort(void *opaque)
+{
+    sw_vm_kill(opaque);
+}
+
+static void connect_vm(SwVM *vm, int mon_fd, int probe_fd, int serial_fd)
+{
+    g_autofree char *probe_name = g_strdup_printf("%s (probe)", vm->name);
+
+    vm->mon = sw_monitor_new(sw_accept(mon_fd, "monitor"), vm->name);
+    vm->probe = sw_probe_new(sw_monitor_new(sw_accept(probe_fd, "probe"),
+                                            probe_name));
+    vm->guest = sw_guest_new(sw_accept(serial_fd, "serial"), vm->name);
+}
+
+SwVM *sw_vm_new(const char *dir, const char *name, const char *binary_env,
+                const char *args)
+{
+    g_autofree char *base = g_strdup_printf("%s/%s", dir, name);
+    g_autofree char *cmdline = g_strdup_printf(
+        "-accel tcg,thread=multi -nodefaults -no-user-config -name %s "
+        "-chardev socket,id=sw-mon,path=%s.mon "
+        "-mon chardev=sw-mon,mode=control "
+        "-chardev socket,id=sw-probe,path=%s.probe "
+        "-mon chardev=sw-probe,mode=control "
+        "-chardev socket,id=sw-serial,path=%s.serial "
+        "-serial chardev:sw-serial %s", name, base, base, base, args);
+    int mon_fd = socket_open(dir, name, "mon");
+    int probe_fd = socket_open(dir, name, "probe");
+    int serial_fd = socket_open(dir, name, "serial");
+    SwVM *vm = g_new0(SwVM, 1);
+
+    vm->name = g_strdup(name);
+    vm->qts = qtest_init_with_env(binary_env, cmdline, true);
+    qtest_add_abrt_handler(kill_on_abort, vm);
+    connect_vm(vm, mon_fd, probe_fd, serial_fd);
+    sw_vm_set_capability(vm, "events");
+    return vm;
+}
+
+void sw_vm_free(SwVM *vm)
+{
+    if (!vm) {
+        return;
+    }
+    sw_probe_free(vm->probe);
+    sw_monitor_free(vm->mon);
+    qtest_remove_abrt_handler(vm);
+    qtest_quit(vm->qts);
+    sw_guest_free(vm->guest);
+    g_free(vm->name);
+    g_free(vm);
+}
+
+/*
+ * A child reaped behind libqtest's back counts there as one that ended well,
+ * once it was asked to look.
+ */
+void sw_vm_kill(SwVM *vm)
+{
+    pid_t pid = qtest_pid(vm->qts);
+
+    if (pid > 0) {
+        kill(pid, SIGKILL);
+        RETRY_ON_EINTR(waitpid(pid, NULL, 0));
+        qtest_probe_child(vm->qts);
+        vm->killed = true;
+    }
+}
+
+void sw_vm_wait_exit(SwVM *vm, int status)
+{
+    if (!vm->killed) {
+        qtest_set_expected_status(vm->qts, status);
+        qtest_wait_qemu(vm->qts);
+    }
+}
+
+const char *sw_guest_missing(void)
+{
+    static const char *const files[] = { "vmlinuz", "initramfs.gz" };
+    const char *dir = sw_env_path("SWITCHOVER_GUEST");
+    int i;
+
+    if (!dir) {
+        return "SWITCHOVER_GUEST names no directory";
+    }
+    for (i = 0; i < ARRAY_SIZE(files); i++) {
+        g_autofree char *path = g_build_filename(dir, files[i], NULL);
+
+        if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
+            return "SWITCHOVER_GUEST lacks vmlinuz or initramfs.gz";
+        }
+    }
+    return NULL;
+}
+
+char *sw_guest_args(const char *disks, unsigned mib_per_s)
+{
+    const char *dir = sw_env_path("SWITCHOVER_GUEST");
+
+    return g_strdup_printf("-smp 2 -m 256 "
+                           "-kernel %s/vmlinuz -initrd %s/initramfs.gz "
+                           "-append '" GUEST_APPEND " so.disks=%s so.dirty=%u'",
+                           dir, dir, disks, mib_per_s);
+}
+
+char *sw_vm_run_state(SwVM *vm)
+{
+    QDict *ret = sw_qmp(vm->mon, "{ 'execute': 'query-status' }");
+    char *state = g_strdup(qdict_get_str(ret, "status"));
+
+    qobject_unref(ret);
+    return state;
+}
+
+bool sw_vm_in_state(SwVM *vm, const char *run_state)
+{
+    g_autofree char *state = sw_vm_run_state(vm);
+
+    return g_str_equal(state, run_state);
+}
+
+void sw_vm_set_capability(SwVM *vm, const char *capability)
+{
+    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"
+              " { 'capabilities': [ { 'capability': %s, 'state': true } ] } }",
+              capability);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: one QEMU with what listens to it
+ *
+ * QEMU is started by libqtest, which also ends it.  Monitors and serial line
+ * are sockets that the test listens on before QEMU starts, so that nothing
+ * said early is lost.
+ *
+ * A guest is Debian's kernel with a small init, from $SWITCHOVER_GUEST.
+ */
+#ifndef SWITCHOVER_VM_H
+#define SWITCHOVER_VM_H
+
+#include "libqtest.h"
+#include "switchover/guest.h"
+#include "switchover/monitor.h"
+#include "switchover/monitor-probe.h"
+
+typedef struct SwVM {
+    char *name;
+    QTestState *qts;
+    SwMonitor *mon;
+    SwProbe *probe;
+    SwGuest *guest;
+    bool killed;
+} SwVM;
+
+/*
+ * @binary_env: environment variable that names the binary, NULL for the one
+ * under test.  @args: passed to a shell.
+ */
+SwVM *sw_vm_new(const char *dir, const char *name, const char *binary_env,
+                const char *args);
+
+/* Ends QEMU; its exit status must be the expected one */
+void sw_vm_free(SwVM *vm);
+
+/* As if the host had died: SIGKILL.  sw_vm_free() is still due. */
+void sw_vm_kill(SwVM *vm);
+
+/*
+ * Waits until QEMU ends by itself with status @status, as a destination does
+ * that got no migration; or not, if it was killed.  sw_vm_free() is still due.
+ */
+void sw_vm_wait_exit(SwVM *vm, int status);
+
+/* Why no guest can be run here, or NULL if it can */
+const char *sw_guest_missing(void);
+
+/*
+ * Arguments that boot the guest with I/O on @disks, like "vda,sda".
+ * @mib_per_s: RAM that it dirties.
+ */
+char *sw_guest_args(const char *disks, unsigned mib_per_s);
+
+/* query-status' "status" */
+char *sw_vm_run_state(SwVM *vm);
+bool sw_vm_in_state(SwVM *vm, const char *run_state);
+
+void sw_vm_set_capability(SwVM *vm, const char *capability);
+
+#endif /* SWITCHOVER_VM_H */
