@@ -16,6 +16,22 @@
 /* An attempt has few phases; what comes after this many is not recorded */
 #define SWITCHOVER_PHASES_MAX 16
 
+/*
+ * Which phase we are in, and how long the ones before took.  All fields are
+ * protected by the lock, which is taken last and held for a few instructions.
+ */
+typedef struct SwitchoverLog {
+    QemuMutex lock;
+    bool valid;                 /* there was a migration */
+    SwitchoverPhase phase;
+    int64_t start_ns;           /* of this phase */
+    struct {
+        SwitchoverPhase phase;
+        int64_t duration_ns;
+    } phases[SWITCHOVER_PHASES_MAX];
+    unsigned n_phases;
+} SwitchoverLog;
+
 typedef struct SwitchoverState {
     MigrationState *ms;
 
@@ -44,24 +60,36 @@ typedef struct SwitchoverState {
      * Under lock, written by the migration thread only
      */
     QemuMutex lock;
-    bool valid;                 /* there was a migration */
-    SwitchoverPhase phase;
-    int64_t phase_start_ns;
     uint32_t attempts;
     uint32_t drain_timeouts;
     uint32_t in_flight_at_stop;
     SwitchoverQuiesce quiesce;
-    struct {
-        SwitchoverPhase phase;
-        int64_t duration_ns;
-    } phases[SWITCHOVER_PHASES_MAX];
-    unsigned n_phases;
 
     /*
-     * Thread-safe by itself
+     * Thread-safe by themselves
      */
+    SwitchoverLog log;
     QemuSemaphore wake;
 } SwitchoverState;
+
+/*
+ * Called from any thread
+ */
+
+/* Nothing is recorded until the first reset. */
+void switchover_log_init(SwitchoverLog *log);
+
+/* Back to "approach", as if nothing had been recorded. */
+void switchover_log_reset(SwitchoverLog *log);
+
+/* Leave the current phase, whose time is noted, and enter @phase. */
+void switchover_log_enter(SwitchoverLog *log, SwitchoverPhase phase);
+
+/* What is to be said about phases; NULL if nothing was recorded. */
+SwitchoverInfo *switchover_log_info(SwitchoverLog *log);
+
+/* The destination's part; NULL if nothing was loaded. */
+SwitchoverInfo *switchover_incoming_info(void);
 
 /*
  * Called by the migration thread, with or without the BQL
@@ -72,9 +100,6 @@ bool switchover_is_bounded(SwitchoverState *so);
 
 /* Was the migration cancelled, or did it fail, while we were not looking? */
 bool switchover_interrupted(SwitchoverState *so);
-
-/* Leave the current phase, whose time is noted, and enter @phase. */
-void switchover_enter(SwitchoverState *so, SwitchoverPhase phase);
 
 /*
  * Called by the migration thread, BQL not held

@@ -71,7 +71,7 @@ bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
         return true;
     }
 
-    switchover_enter(so, SWITCHOVER_PHASE_QUIESCE);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_QUIESCE);
     switchover_drained_begin(so);
     start_ns = get_clock();
     ret = switchover_settle(so, start_ns + SWITCHOVER_WINDOW_MS * SCALE_MS,
@@ -94,6 +94,6 @@ bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
     bql_lock();
     switchover_drained_end(so);
     bql_unlock();
-    switchover_enter(so, SWITCHOVER_PHASE_APPROACH);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
     return false;
 }

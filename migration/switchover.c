@@ -43,6 +43,7 @@ static SwitchoverState switchover;
 static void __attribute__((constructor)) switchover_init(void)
 {
     qemu_mutex_init(&switchover.lock);
+    switchover_log_init(&switchover.log);
     qemu_sem_init(&switchover.wake, 0);
     switchover.deferred_stop = RUN_STATE__MAX;
 }
@@ -68,69 +69,21 @@ bool switchover_interrupted(SwitchoverState *so)
            qemu_file_get_error(so->ms->to_dst_file);
 }
 
-/* Phases, and what query-migrate says about them */
-
-/* Called with so->lock held */
-static void switchover_note_phase_end(SwitchoverState *so, int64_t now_ns)
-{
-    /* The approach is no part of an attempt, and a handover has no end */
-    if (so->phase == SWITCHOVER_PHASE_APPROACH ||
-        so->phase == SWITCHOVER_PHASE_HANDOVER ||
-        so->n_phases == SWITCHOVER_PHASES_MAX) {
-        return;
-    }
-    so->phases[so->n_phases].phase = so->phase;
-    so->phases[so->n_phases].duration_ns = now_ns - so->phase_start_ns;
-    so->n_phases++;
-}
-
-void switchover_enter(SwitchoverState *so, SwitchoverPhase phase)
-{
-    int64_t now_ns = get_clock();
-
-    QEMU_LOCK_GUARD(&so->lock);
-
-    trace_switchover_phase(SwitchoverPhase_str(so->phase),
-                           (now_ns - so->phase_start_ns) / SCALE_US,
-                           SwitchoverPhase_str(phase));
-
-    if (so->phase == SWITCHOVER_PHASE_APPROACH) {
-        /* A new attempt */
-        so->n_phases = 0;
-    } else {
-        switchover_note_phase_end(so, now_ns);
-    }
-    so->phase = phase;
-    so->phase_start_ns = now_ns;
-}
-
 SwitchoverInfo *switchover_info(void)
 {
     SwitchoverState *so = &switchover;
-    SwitchoverInfo *info;
-    SwitchoverPhaseTimeList **tail;
+    SwitchoverInfo *info = switchover_log_info(&so->log);
 
-    QEMU_LOCK_GUARD(&so->lock);
-
-    if (!so->valid) {
-        return NULL;
+    if (!info) {
+        return switchover_incoming_info();
     }
 
-    info = g_new0(SwitchoverInfo, 1);
-    info->phase = so->phase;
+    QEMU_LOCK_GUARD(&so->lock);
     info->attempts = so->attempts;
     info->drain_timeouts = so->drain_timeouts;
     info->in_flight_at_stop = so->in_flight_at_stop;
     if (so->quiesce.windows) {
         info->quiesce = g_memdup2(&so->quiesce, sizeof(so->quiesce));
-    }
-    tail = &info->phases;
-    for (unsigned i = 0; i < so->n_phases; i++) {
-        SwitchoverPhaseTime *time = g_new0(SwitchoverPhaseTime, 1);
-
-        time->phase = so->phases[i].phase;
-        time->duration_us = so->phases[i].duration_ns / SCALE_US;
-        QAPI_LIST_APPEND(tail, time);
     }
     return info;
 }
@@ -150,14 +103,12 @@ void switchover_begin(MigrationState *s)
     so->retry_delay_ms = 0;
     so->deferred_stop = RUN_STATE__MAX;
 
+    switchover_log_reset(&so->log);
+
     QEMU_LOCK_GUARD(&so->lock);
-    so->valid = true;
-    so->phase = SWITCHOVER_PHASE_APPROACH;
-    so->phase_start_ns = get_clock();
     so->attempts = 0;
     so->drain_timeouts = 0;
     so->in_flight_at_stop = 0;
-    so->n_phases = 0;
     memset(&so->quiesce, 0, sizeof(so->quiesce));
 }
 
@@ -295,7 +246,7 @@ static void switchover_stop_devices(SwitchoverState *so)
         /* They were stopped together with the guest */
         return;
     }
-    switchover_enter(so, SWITCHOVER_PHASE_DEVICE_STOP);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DEVICE_STOP);
     vm_state_notify(false, RUN_STATE_FINISH_MIGRATE);
     qapi_event_send_stop();
     so->devices_stopped = true;
@@ -344,7 +295,7 @@ static void switchover_back_out(SwitchoverState *so)
     so->vcpus_paused = false;
     so->devices_stopped = false;
 
-    switchover_enter(so, SWITCHOVER_PHASE_APPROACH);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
 }
 
 bool switchover_defer_vm_stop(RunState state)
@@ -476,7 +427,7 @@ static int switchover_drain_and_flush(SwitchoverState *so, int64_t deadline_ns)
 {
     int ret;
 
-    switchover_enter(so, SWITCHOVER_PHASE_DRAIN);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
     ret = switchover_settle(so, deadline_ns, true);
     if (!ret) {
         ret = switchover_flush(so, deadline_ns);
@@ -490,7 +441,7 @@ static int switchover_stop_bounded(SwitchoverState *so)
     int64_t deadline_ns = switchover_deadline(so);
     int ret;
 
-    switchover_enter(so, SWITCHOVER_PHASE_DRAIN);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
     ret = switchover_settle(so, deadline_ns, true);
     if (ret) {
         return ret;
@@ -503,7 +454,7 @@ static int switchover_stop_bounded(SwitchoverState *so)
 static int switchover_stop_unbounded(SwitchoverState *so)
 {
     switchover_stop_devices(so);
-    switchover_enter(so, SWITCHOVER_PHASE_DRAIN);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
     bdrv_drain_all();
     return bdrv_flush_all();
 }
@@ -537,7 +488,7 @@ int switchover_stop(MigrationState *s, Error **errp)
         return -ECANCELED;
     }
 
-    switchover_enter(so, SWITCHOVER_PHASE_STOP);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_STOP);
     if (bounded) {
         switchover_drained_begin(so);
     }
@@ -564,7 +515,7 @@ int switchover_stop(MigrationState *s, Error **errp)
         /* It is now for management to complete block jobs */
         switchover_drained_end(so);
     }
-    switchover_enter(so, SWITCHOVER_PHASE_SAVE);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_SAVE);
     return 0;
 }
 
@@ -586,7 +537,7 @@ bool switchover_rest(MigrationState *s, Error **errp)
         switchover_give_up(so, ret, errp);
         return false;
     }
-    switchover_enter(so, SWITCHOVER_PHASE_SAVE);
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_SAVE);
     return true;
 }
 
@@ -599,7 +550,7 @@ void switchover_disks_inactive(MigrationState *s)
 
 void switchover_handover(MigrationState *s)
 {
-    switchover_enter(&switchover, SWITCHOVER_PHASE_HANDOVER);
+    switchover_log_enter(&switchover.log, SWITCHOVER_PHASE_HANDOVER);
 }
 
 void switchover_finish(MigrationState *s)

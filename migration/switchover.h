@@ -7,14 +7,17 @@
  * from which it can only run at the destination.  The phases, with the names
  * that trace events, QMP and the documentation use as well:
  *
- *   approach     the guest runs, RAM is iterated            switchover.c
- *   quiesce      the guest runs, its disk I/O is held       switchover-quiesce.c
- *   stop         vCPUs are paused                           switchover.c
- *   drain        requests in flight are waited for          switchover-drain.c
- *   device-stop  VM state change handlers run               switchover.c
- *   drain        requests that this set free, and flush     switchover-drain.c
- *   save         disks become inactive, the rest is sent    migration.c
+ *   approach     the guest runs, RAM is iterated           switchover.c
+ *   quiesce      the guest runs, its disk I/O is held      switchover-quiesce.c
+ *   stop         vCPUs are paused                          switchover.c
+ *   drain        requests in flight are waited for         switchover-drain.c
+ *   device-stop  VM state change handlers run              switchover.c
+ *   drain        requests that this set free, and flush    switchover-drain.c
+ *   save         disks become inactive, the rest is sent   migration.c
  *   handover     the destination owns the guest
+ *
+ * Their times are kept by switchover-phases.c.  For the destination's phases
+ * see include/migration/switchover-incoming.h.
  *
  * The disks are drained before the devices are stopped as well as after it,
  * because stopping a device waits for its requests without a limit: virtio-blk
@@ -107,7 +110,10 @@ bool switchover_retrying(MigrationState *s);
 /* The migration was cancelled, or something else may have ended a wait. */
 void switchover_kick(void);
 
-/* For query-migrate; NULL if there was no migration yet. */
+/*
+ * For query-migrate: the source's side of the last migration, else the
+ * destination's; NULL if there was neither.
+ */
 SwitchoverInfo *switchover_info(void);
 
 #endif /* QEMU_MIGRATION_SWITCHOVER_H */

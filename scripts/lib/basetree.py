@@ -122,6 +122,8 @@ def cached(version):
     found = []
     for path in DOWNLOAD.glob('qemu_10.0.*.orig.tar.*'):
         match = re.match(r'qemu_(10\.0\.\d+)\+', path.name)
+        if path.suffix == '.json':
+            continue
         if match and version in (None, match.group(1)):
             found.append((version_key(match.group(1)), match.group(1), path))
     for _, number, path in sorted(found, reverse=True):

@@ -16,6 +16,10 @@ AUTHOR = f'{AUTHOR_NAME} <{AUTHOR_EMAIL}>'
 FROM_LINE = f'From {"0" * 40} Mon Sep 17 00:00:00 2001'
 
 
+def now():
+    return email.utils.formatdate().replace('-0000', '+0000')
+
+
 class Mail:
     """Author, date, subject and message of a patch; and its diff."""
 
@@ -69,7 +73,7 @@ class Mail:
         body = '\n'.join(lines[1:]).strip('\n')
         if 'Signed-off-by:' not in body:
             body = (body + '\n\n' if body else '') + f'Signed-off-by: {AUTHOR}'
-        return cls(AUTHOR, date or email.utils.formatdate(), subject, body)
+        return cls(AUTHOR, date or now(), subject, body)
 
     def message(self):
         return f'{self.subject}\n\n{self.body}\n'

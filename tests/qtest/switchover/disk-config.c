@@ -156,7 +156,9 @@ char *sw_driver_args(const SwDriver *driver, SwDisk *disk, unsigned n)
                            proto, lower, upper ?: "");
 }
 
-char *sw_device_args(const SwDevice *device, unsigned n)
+char *sw_device_args(const SwDevice *device, unsigned n, bool share)
 {
-    return g_strdup_printf(device->device, n, n);
+    g_autofree char *args = g_strdup_printf(device->device, n, n);
+
+    return g_strdup_printf("%s%s", args, share ? ",share-rw=on" : "");
 }

@@ -53,7 +53,10 @@ bool sw_driver_prepare(const SwDriver *driver, SwDisk *disk, char **why);
 /* The -blockdev arguments that give node disk<@n> on top of @disk */
 char *sw_driver_args(const SwDriver *driver, SwDisk *disk, unsigned n);
 
-/* The -device arguments that give device dev<@n> with node disk<@n> */
-char *sw_device_args(const SwDevice *device, unsigned n);
+/*
+ * The -device arguments that give device dev<@n> with node disk<@n>; @share
+ * lets others write to the node.
+ */
+char *sw_device_args(const SwDevice *device, unsigned n, bool share);
 
 #endif /* SWITCHOVER_DISK_CONFIG_H */

@@ -220,6 +220,11 @@ static void continue_at_pre_switchover(SwRig *rig)
               " 'arguments': { 'state': 'pre-switchover' } }");
 }
 
+static bool is_after_migration(void *opaque)
+{
+    return sw_vm_in_state(opaque, "postmigrate");
+}
+
 void sw_expect_completed(SwRig *rig)
 {
     unsigned beats;
@@ -230,8 +235,8 @@ void sw_expect_completed(SwRig *rig)
     sw_status_wait(rig->src->mon, "completed");
     g_assert_true(sw_status_seen(rig->src->mon, "postcopy-active") ==
                   rig->c->postcopy);
-    SW_CHECK(sw_vm_in_state(rig->src, "postmigrate"),
-             "the source is not in the state after a migration");
+    sw_wait_until(is_after_migration, rig->src, SW_WAIT_MS,
+                  "the source to be in the state after a migration");
     beats = sw_guest_beats(rig->src->guest);
 
     if (rig->c->source_paused) {

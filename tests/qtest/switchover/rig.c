@@ -28,6 +28,11 @@ static bool make_disks(SwRig *rig, char **why)
            (rig->c->disks < 2 || make_disk(rig, 1, why));
 }
 
+static unsigned guest_disks(SwRig *rig)
+{
+    return rig->c->guest_disks ?: 1;
+}
+
 static char *disk_args(SwRig *rig)
 {
     const SwCase *c = rig->c;
@@ -36,7 +41,8 @@ static char *disk_args(SwRig *rig)
 
     for (n = 0; n < ARRAY_SIZE(rig->disk) && rig->disk[n]; n++) {
         g_autofree char *node = sw_driver_args(c->driver, rig->disk[n], n);
-        g_autofree char *device = sw_device_args(c->device, n);
+        g_autofree char *device = sw_device_args(c->device, n,
+                                                 n >= guest_disks(rig));
 
         g_string_append_printf(args, " %s %s", node, device);
     }
@@ -48,7 +54,7 @@ static char *vm_args(SwRig *rig)
     const SwCase *c = rig->c;
     g_autofree char *disks = disk_args(rig);
     g_autofree char *guest = sw_guest_args(
-        c->guest_disks > 1 ? c->device->guest_disks : c->device->guest_disk,
+        guest_disks(rig) > 1 ? c->device->guest_disks : c->device->guest_disk,
         0);
 
     return g_strdup_printf("-machine %s %s %s",
@@ -108,7 +114,7 @@ static void start_machines(SwRig *rig)
 
     rig->src = sw_vm_new(rig->dir, "src", NULL, args);
     start_destination(rig);
-    sw_guest_wait_ready(rig->src->guest, rig->c->guest_disks ?: 1);
+    sw_guest_wait_ready(rig->src->guest, guest_disks(rig));
     set_mode(rig, sw_kind_str(kind_before(rig)));
 }
 

@@ -284,7 +284,7 @@ static const struct {
 
 /* The full set crosses every device with NBD, and every driver with these */
 static const SwDevice *const devices_on_every_driver[] = {
-    &sw_virtio_blk, &sw_virtio_blk_iothread, NULL
+    &sw_virtio_blk, &sw_virtio_blk_iothread, &sw_virtio_scsi_iothread, NULL
 };
 
 static void run_case(const void *opaque)
