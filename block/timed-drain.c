@@ -351,13 +351,6 @@ typedef struct TimedFlushNode {
 /* Protected by the BQL */
 static int timed_flush_late_error;
 
-static void timed_flush_note_late_error(const char *node, int ret)
-{
-    error_report("Flush of block node '%s' failed after the switchover had "
-                 "stopped waiting for it: %s", node, strerror(-ret));
-    timed_flush_late_error = ret;
-}
-
 static void timed_flush_node_done_bh(void *opaque)
 {
     TimedFlushNode *node = opaque;
@@ -368,9 +361,12 @@ static void timed_flush_node_done_bh(void *opaque)
     trace_bdrv_timed_flush_node_done(bdrv_get_node_name(node->bs), node->ret);
 
     if (node->ret < 0) {
+        error_report("Flushing block node '%s' for the switchover failed%s: %s",
+                     bdrv_get_node_name(node->bs),
+                     flush->released ? " after its time was over" : "",
+                     strerror(-node->ret));
         if (flush->released) {
-            timed_flush_note_late_error(bdrv_get_node_name(node->bs),
-                                        node->ret);
+            timed_flush_late_error = node->ret;
         } else if (!flush->ret) {
             flush->ret = node->ret;
         }
@@ -442,11 +438,16 @@ void bdrv_timed_flush_release(BdrvTimedFlush *flush)
 {
     GLOBAL_STATE_CODE();
 
-    if (flush->pending) {
-        trace_bdrv_timed_flush_abandon(flush->pending);
-        flush->released = true;
-    } else {
+    if (!flush->pending) {
         g_free(flush);
+        return;
+    }
+
+    trace_bdrv_timed_flush_abandon(flush->pending);
+    flush->released = true;
+    if (flush->ret) {
+        /* bdrv_timed_flush_done() had no chance to return it */
+        timed_flush_late_error = flush->ret;
     }
 }
 

@@ -116,6 +116,7 @@ int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
     bdrv_timed_flush_release(flush);
     bdrv_timed_drain_waiter_del(&waiter);
 
-    trace_switchover_flush(ret ?: flush_ret);
-    return ret ?: flush_ret;
+    ret = ret ?: flush_ret ?: bdrv_timed_flush_take_late_error();
+    trace_switchover_flush(ret);
+    return ret;
 }

@@ -106,13 +106,18 @@ bool bdrv_timed_flush_done(BdrvTimedFlush *flush, int *ret);
 
 /*
  * Give up interest in @flush.  Requests cannot be recalled: what is in
- * flight goes on by itself.  If such a request fails later on, the data it
- * was about may be lost although nobody waits for its result any more; that
- * is reported, and bdrv_timed_flush_take_late_error() returns it once.
+ * flight goes on by itself.  If one of them fails, or has failed already
+ * while others are in flight, data may be lost although nobody waits for the
+ * result any more and a repeated flush succeeds.
+ * bdrv_timed_flush_take_late_error() returns the error, once.
  */
 void bdrv_timed_flush_release(BdrvTimedFlush *flush);
 
-/* 0, or the error of a flush that failed after it had been released. */
+/*
+ * 0, or the negative errno of a released flush.  Ask before a flush is
+ * started, and again when it is done: a flush that was released earlier may
+ * have been in its way, and completes before it.
+ */
 int bdrv_timed_flush_take_late_error(void);
 
 #endif /* BLOCK_TIMED_DRAIN_H */

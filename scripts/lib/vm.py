@@ -183,7 +183,7 @@ class Nbdkit:
         if not shutil.which('nbdkit'):
             raise HarnessError('nbdkit is not installed')
         self._unlink()
-        self.process.spawn(['nbdkit', '-f', '--exit-with-parent',
+        self.process.spawn(['nbdkit', '-f',
                             '-U', self.path, '-P', self.pidfile,
                             '--filter=pause', *self.command,
                             f'pause-control={self.control}'])
@@ -361,11 +361,16 @@ class Heart:
                  for b in _tail(port.beats, start) if b.at <= end]
         return sorted(found, key=lambda b: b.at)
 
-    def gaps(self, start: float, end: float) -> list[tuple[float, float]]:
-        """(beginning, length) of every silence that touches the interval.
+    def last(self) -> Beat | None:
+        """The newest beat."""
+        newest = [port.beats[-1] for port in self.ports if port.beats]
+        return max(newest, key=lambda b: b.at, default=None)
 
-        Silence before the first beat and after the last one counts within
-        the interval, so that a heart that stopped shows.
+    def gaps(self, start: float, end: float) -> list[tuple[float, float]]:
+        """(beginning, length) of every silence in an interval.
+
+        Silence before the first beat and after the last one is counted, as far
+        as it lies in the interval: so a heart that stopped shows.
         """
         times = [start, *(b.at for b in self.beats(start, end)), end]
         return [(a, b - a) for a, b in zip(times, times[1:])]
