@@ -83,7 +83,7 @@ docs:
 
 .PHONY: clean
 clean:
-	rm -rf build/patched build/stock build/asan build/prefixes build/docs
+	rm -rf build/patched build/stock build/asan build/prefix build/docs
 	rm -rf build/guest build/demo build/logs build/series build/tmp
 	rm -f build/qemu-*
 

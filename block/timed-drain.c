@@ -87,6 +87,20 @@ bool bdrv_timed_drain_busy(void)
     return busy;
 }
 
+bool bdrv_timed_drain_guest_busy(void)
+{
+    BlockBackend *blk = NULL;
+
+    GLOBAL_STATE_CODE();
+
+    while ((blk = blk_all_next(blk))) {
+        if (blk_get_attached_dev(blk) && blk_is_busy(blk)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool bdrv_timed_drain_held_back(void)
 {
     BlockBackend *blk = NULL;
@@ -128,39 +142,50 @@ static bool inflight_kind_has_range(InflightRequestKind kind)
            kind != INFLIGHT_REQUEST_KIND_OTHER;
 }
 
+static void inflight_collect_request(const BdrvTrackedRequest *req,
+                                     GArray *rows)
+{
+    InflightRow row = {
+        .bs = req->bs,
+        .kind = inflight_kind[req->type],
+        .offset = req->offset,
+        .bytes = req->bytes,
+        .start_ns = req->start_ns,
+    };
+
+    g_array_append_val(rows, row);
+}
+
 /* Append what @bs is working on to @rows */
 static void inflight_collect_node(BlockDriverState *bs, GArray *rows)
 {
     BdrvTrackedRequest *req;
 
     QEMU_LOCK_GUARD(&bs->reqs_lock);
-
     QLIST_FOREACH(req, &bs->tracked_requests, list) {
-        InflightRow row = {
-            .bs = bs,
-            .kind = inflight_kind[req->type],
-            .offset = req->offset,
-            .bytes = req->bytes,
-            .start_ns = req->start_ns,
-        };
-        g_array_append_val(rows, row);
+        inflight_collect_request(req, rows);
+    }
+    QLIST_FOREACH(req, &bs->tracked_others, list) {
+        inflight_collect_request(req, rows);
     }
 }
 
 /* Is @row the request which a child of its node now works on? */
 static bool GRAPH_RDLOCK inflight_is_passed_on(const InflightRow *row)
 {
+    g_autoptr(GArray) below = g_array_new(false, false, sizeof(InflightRow));
     BdrvChild *child;
 
     QLIST_FOREACH(child, &row->bs->children, next) {
-        BdrvTrackedRequest *req;
+        inflight_collect_node(child->bs, below);
+    }
+    for (guint i = 0; i < below->len; i++) {
+        const InflightRow *child_row = &g_array_index(below, InflightRow, i);
 
-        QEMU_LOCK_GUARD(&child->bs->reqs_lock);
-        QLIST_FOREACH(req, &child->bs->tracked_requests, list) {
-            if (inflight_kind[req->type] == row->kind &&
-                req->offset == row->offset && req->bytes == row->bytes) {
-                return true;
-            }
+        if (child_row->kind == row->kind &&
+            child_row->offset == row->offset &&
+            child_row->bytes == row->bytes) {
+            return true;
         }
     }
     return false;
@@ -171,7 +196,8 @@ static bool GRAPH_RDLOCK inflight_tracked_below(BlockDriverState *bs)
     BdrvChild *child;
 
     WITH_QEMU_LOCK_GUARD(&bs->reqs_lock) {
-        if (!QLIST_EMPTY(&bs->tracked_requests)) {
+        if (!QLIST_EMPTY(&bs->tracked_requests) ||
+            !QLIST_EMPTY(&bs->tracked_others)) {
             return true;
         }
     }
@@ -316,18 +342,17 @@ InflightRequestList *bdrv_inflight_requests(unsigned max, uint32_t *omitted)
 
 bool bdrv_has_request_since(int64_t time_ns)
 {
+    g_autoptr(GArray) rows = g_array_new(false, false, sizeof(InflightRow));
     BlockDriverState *bs = NULL;
 
     GLOBAL_STATE_CODE();
 
     while ((bs = bdrv_next_all_states(bs))) {
-        BdrvTrackedRequest *req;
-
-        QEMU_LOCK_GUARD(&bs->reqs_lock);
-        QLIST_FOREACH(req, &bs->tracked_requests, list) {
-            if (req->start_ns <= time_ns) {
-                return true;
-            }
+        inflight_collect_node(bs, rows);
+    }
+    for (guint i = 0; i < rows->len; i++) {
+        if (g_array_index(rows, InflightRow, i).start_ns <= time_ns) {
+            return true;
         }
     }
     return false;

@@ -8,14 +8,32 @@
  * runs, so requests complete, QMP commands are answered, and the migration can
  * be cancelled; everything that was true before the sleep has to be looked at
  * again.
+ *
+ * The disks come to rest in three steps:
+ *
+ * 1. The guest's devices, see switchover_guest_rest().  The vCPUs are paused:
+ *    what the devices have begun comes to an end.  This is watched from
+ *    outside, because a drained section would park the rest of what they do.
+ * 2. The flush.
+ * 3. Everything else, such as block jobs and exports, which would go on for
+ *    ever: see switchover_section().  They are stopped by a drained section.
+ *    Nobody may be stuck in it for long, so it is given up and begun again
+ *    every SWITCHOVER_SECTION_MS while we sleep.
+ *
+ * At the end the section is in place, nothing is in flight, and the BQL has
+ * been held since this was seen.
  */
 
 #include "qemu/osdep.h"
+#include "block/aio-wait.h"
 #include "block/timed-drain.h"
+#include "migration/migration.h"
 #include "migration/switchover-internal.h"
 #include "migration/switchover.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "qom/object_interfaces.h"
+#include "system/iothread.h"
 #include "trace.h"
 
 /*
@@ -24,17 +42,35 @@
  */
 #define SWITCHOVER_LOOK_MS 50
 
+/*
+ * A monitor command that waits for a request of its own within the drained
+ * section blocks the main loop, but not for longer than this.
+ */
+#define SWITCHOVER_SECTION_MS 80
+
 static void switchover_drain_wake(void *opaque)
 {
     switchover_kick();
 }
 
+/* Runs in the main AioContext, BQL held by the main loop or by who polls it */
+static void switchover_section_expired(void *opaque)
+{
+    SwitchoverState *so = opaque;
+
+    trace_switchover_section_expired();
+    switchover_drained_end(so);
+    switchover_kick();
+}
+
 /*
  * Sleep until something may have happened.  Returns 0 if it is worth looking
- * at the condition again, else -ETIMEDOUT or -ECANCELED.
+ * at the condition again, else -ETIMEDOUT or -ECANCELED.  A drained section
+ * may be over afterwards.
  */
 static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
 {
+    QEMUTimer timer;
     int64_t left_ns;
 
     assert(bql_locked());
@@ -47,60 +83,107 @@ static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
         return -ETIMEDOUT;
     }
 
+    aio_timer_init(qemu_get_aio_context(), &timer, QEMU_CLOCK_REALTIME,
+                   SCALE_NS, switchover_section_expired, so);
+    if (so->drained) {
+        timer_mod(&timer, so->section_end_ns);
+    }
     bql_unlock();
     qemu_sem_timedwait(&so->wake, MIN(DIV_ROUND_UP(left_ns, SCALE_MS),
                                       SWITCHOVER_LOOK_MS));
     bql_lock();
+    timer_del(&timer);
     return 0;
 }
 
-/* Is everything at rest?  If requests were held back, let them go. */
-static bool switchover_at_rest(SwitchoverState *so, bool guest_stopped)
-{
-    if (bdrv_timed_drain_busy()) {
-        return false;
-    }
-    if (!guest_stopped || !bdrv_timed_drain_held_back()) {
-        return true;
-    }
+/*
+ * A round trip through AioContexts: whatever was being dispatched there when
+ * it began has been dispatched when it is over.
+ */
+typedef struct SwitchoverRound {
+    unsigned pending;           /* atomic */
+} SwitchoverRound;
 
-    /*
-     * These requests are in no virtqueue and in no device state, so they have
-     * to complete here.  vCPUs are paused: there is an end to them.
-     */
-    trace_switchover_held_back();
-    switchover_drained_end(so);
-    switchover_drained_begin(so);
-    return false;
+static void switchover_round_arrived(void *opaque)
+{
+    SwitchoverRound *round = opaque;
+
+    if (qatomic_fetch_dec(&round->pending) == 1) {
+        aio_wait_kick();
+    }
+    g_atomic_rc_box_release(round);
 }
 
-int switchover_settle(SwitchoverState *so, int64_t deadline_ns,
-                      bool guest_stopped)
+static void switchover_round_visit(SwitchoverRound *round, AioContext *ctx)
 {
-    BdrvTimedDrainWaiter waiter;
+    qatomic_inc(&round->pending);
+    aio_bh_schedule_oneshot(ctx, switchover_round_arrived,
+                            g_atomic_rc_box_acquire(round));
+}
+
+static int switchover_round_visit_iothread(Object *obj, void *opaque)
+{
+    IOThread *iothread =
+        (IOThread *)object_dynamic_cast(obj, TYPE_IOTHREAD);
+
+    if (iothread) {
+        switchover_round_visit(opaque, iothread_get_aio_context(iothread));
+    }
+    return 0;
+}
+
+/* Returns 0, -ETIMEDOUT or -ECANCELED */
+static int switchover_round(SwitchoverState *so, int64_t deadline_ns,
+                            bool main_context)
+{
+    SwitchoverRound *round = g_atomic_rc_box_new0(SwitchoverRound);
     int ret = 0;
 
-    assert(bql_locked());
-    assert(so->drained);
-
-    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
-    while (!ret && !switchover_at_rest(so, guest_stopped)) {
+    object_child_foreach(object_get_objects_root(),
+                         switchover_round_visit_iothread, round);
+    if (main_context) {
+        switchover_round_visit(round, qemu_get_aio_context());
+    }
+    while (!ret && qatomic_read(&round->pending)) {
         ret = switchover_sleep(so, deadline_ns);
     }
-    bdrv_timed_drain_waiter_del(&waiter);
 
-    trace_switchover_settle(ret);
+    g_atomic_rc_box_release(round);
     return ret;
 }
 
-int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
+/*
+ * Wait until the guest's devices have completed what the guest asked them for.
+ *
+ * A device may be between two steps: it has fetched a request in an IOThread,
+ * but not submitted it; or it has completed one, and a BH is going to begin the
+ * next.  A round trip takes it over that.  Two of them are needed in the first
+ * place, because an AioContext runs BHs before it looks at file descriptors
+ * that became ready at the same time.
+ */
+static int switchover_guest_rest(SwitchoverState *so, int64_t deadline_ns)
 {
-    BdrvTimedDrainWaiter waiter;
+    int ret = switchover_round(so, deadline_ns, true);
+
+    while (!ret) {
+        ret = switchover_round(so, deadline_ns, true);
+        if (!ret && !bdrv_timed_drain_guest_busy()) {
+            break;
+        }
+        while (!ret && bdrv_timed_drain_guest_busy()) {
+            ret = switchover_sleep(so, deadline_ns);
+        }
+    }
+    trace_switchover_guest_rest(ret);
+    return ret;
+}
+
+/* Returns 0, -ETIMEDOUT or -ECANCELED, or the negative errno of the flush */
+static int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
+{
     BdrvTimedFlush *flush;
     int flush_ret = 0;
     int ret;
-
-    assert(bql_locked());
 
     /* Data of an earlier attempt may be lost: do not hand over such a disk */
     ret = bdrv_timed_flush_take_late_error();
@@ -108,15 +191,71 @@ int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
         return ret;
     }
 
-    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
     flush = bdrv_timed_flush_start();
     while (!ret && !bdrv_timed_flush_done(flush, &flush_ret)) {
         ret = switchover_sleep(so, deadline_ns);
     }
     bdrv_timed_flush_release(flush);
-    bdrv_timed_drain_waiter_del(&waiter);
 
     ret = ret ?: flush_ret ?: bdrv_timed_flush_take_late_error();
     trace_switchover_flush(ret);
+    return ret;
+}
+
+/*
+ * Bring everything else to rest by a drained section.  Returns 0, -ETIMEDOUT or
+ * -ECANCELED.  With 0, look whether the section is still there.
+ */
+static int switchover_section(SwitchoverState *so, int64_t deadline_ns)
+{
+    int ret;
+
+    switchover_drained_begin(so);
+    so->section_end_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
+                         SWITCHOVER_SECTION_MS * SCALE_MS;
+
+    ret = switchover_round(so, deadline_ns, false);
+    while (!ret && so->drained && bdrv_timed_drain_busy()) {
+        ret = switchover_sleep(so, deadline_ns);
+    }
+    if (ret || bdrv_timed_drain_guest_busy()) {
+        switchover_drained_end(so);
+    }
+    trace_switchover_section(ret, so->drained);
+    return ret;
+}
+
+int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
+{
+    BdrvTimedDrainWaiter waiter;
+    int ret;
+
+    assert(bql_locked());
+    assert(!so->drained);
+
+    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
+    do {
+        ret = switchover_guest_rest(so, deadline_ns) ?:
+              switchover_flush(so, deadline_ns) ?:
+              switchover_section(so, deadline_ns);
+    } while (!ret && !so->drained);
+    bdrv_timed_drain_waiter_del(&waiter);
+
+    return ret;
+}
+
+int switchover_wait_guest_idle(SwitchoverState *so, int64_t deadline_ns)
+{
+    BdrvTimedDrainWaiter waiter;
+    int ret = 0;
+
+    assert(bql_locked());
+
+    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
+    while (!ret && bdrv_timed_drain_guest_busy()) {
+        ret = switchover_sleep(so, deadline_ns);
+    }
+    bdrv_timed_drain_waiter_del(&waiter);
+
     return ret;
 }

@@ -38,21 +38,24 @@ typedef struct SwitchoverState {
     /*
      * Migration thread only
      */
-    bool drained;               /* we are in a drained section */
     bool vcpus_paused;          /* by us, and they ran before */
     bool devices_stopped;       /* VM state change handlers have run */
     int64_t stopped_ns;         /* when the vCPUs had been paused */
     unsigned quiesce_misses;    /* windows in a row without an attempt */
 
+    bool first_postcopy;        /* postcopy_start() was not reached yet */
+
     bool retrying;              /* the last attempt timed out */
-    bool retry_hung;            /* its requests outlived the shortest delay */
-    bool retry_looked;          /* retry_hung is known */
+    bool retry_hung;            /* because of requests that hang */
+    bool retry_looked;          /* at those that did not seem to hang then */
     int64_t retry_since_ns;     /* when that was */
     int64_t retry_delay_ms;     /* time until the next one */
 
     /*
      * BQL
      */
+    bool drained;               /* we are in a drained section */
+    int64_t section_end_ns;     /* QEMU_CLOCK_REALTIME, while we sleep in it */
     bool deferring;             /* requests to stop the VM are noted here */
     RunState deferred_stop;     /* RUN_STATE__MAX if there was none */
 
@@ -85,7 +88,10 @@ void switchover_log_reset(SwitchoverLog *log);
 /* Leave the current phase, whose time is noted, and enter @phase. */
 void switchover_log_enter(SwitchoverLog *log, SwitchoverPhase phase);
 
-/* What is to be said about phases; NULL if nothing was recorded. */
+/*
+ * What is to be said about phases, all else being 0; NULL if nothing was
+ * recorded.
+ */
 SwitchoverInfo *switchover_log_info(SwitchoverLog *log);
 
 /* The destination's part; NULL if nothing was loaded. */
@@ -106,10 +112,9 @@ bool switchover_interrupted(SwitchoverState *so);
  */
 
 /*
- * Hold new disk requests of the running guest and wait for the others, for a
- * limited time.  Returns whether to stop the guest now, with the drained
- * section in place; if not, it has been ended and iterating has to go on.
- * @precopy: what is left to send has to fit into the downtime afterwards.
+ * Wait until none of the running guest's disk requests is in flight, for a
+ * limited time.  Returns whether to stop the guest now; if not, iterating has
+ * to go on.  @precopy: what is left to send has to fit into the downtime.
  */
 bool switchover_quiesce_window(SwitchoverState *so, bool precopy);
 
@@ -122,21 +127,19 @@ void switchover_drained_begin(SwitchoverState *so);
 void switchover_drained_end(SwitchoverState *so);
 
 /*
- * Wait until all nodes are at rest.  Drops the BQL while it sleeps.  With
- * @guest_stopped, requests that a device submitted in the meantime are let go
- * and waited for, too.
+ * Bring the disks of the stopped guest to rest, and flush them.  Drops the BQL
+ * while it sleeps.
  *
- * Returns 0, -ETIMEDOUT at @deadline_ns (get_clock()) or -ECANCELED.
- * The drained section lasts in all cases.
+ * Returns 0 with a drained section in place; the caller must not drop the BQL
+ * before that is ended.  Without a section: -ETIMEDOUT at @deadline_ns
+ * (get_clock()), -ECANCELED, or the negative errno of the flush.
  */
-int switchover_settle(SwitchoverState *so, int64_t deadline_ns,
-                      bool guest_stopped);
+int switchover_settle(SwitchoverState *so, int64_t deadline_ns);
 
 /*
- * Flush all nodes.  Drops the BQL while it sleeps.
- *
- * Returns like switchover_settle(), or the negative errno of the flush.
+ * Wait until no guest device has a request in flight; the guest may run.  Drops
+ * the BQL while it sleeps.  Returns 0, -ETIMEDOUT or -ECANCELED.
  */
-int switchover_flush(SwitchoverState *so, int64_t deadline_ns);
+int switchover_wait_guest_idle(SwitchoverState *so, int64_t deadline_ns);
 
 #endif /* QEMU_MIGRATION_SWITCHOVER_INTERNAL_H */

@@ -124,13 +124,10 @@ void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
                    info->attempts, info->drain_timeouts);
     monitor_printf(mon, "switchover requests in flight at stop: %" PRIu32 "\n",
                    info->in_flight_at_stop);
-    if (info->quiesce) {
-        monitor_printf(mon, "switchover quiesce windows: %" PRIu32
-                       " (%" PRIu32 " hits), total %" PRIu64
-                       " ms, max %" PRIu64 " ms\n",
-                       info->quiesce->windows, info->quiesce->hits,
-                       info->quiesce->total_ms, info->quiesce->max_ms);
-    }
+    monitor_printf(mon, "switchover quiesce windows: %" PRIu32 " (%" PRIu32
+                   " hits), total %" PRIu64 " ms, max %" PRIu64 " ms\n",
+                   info->quiesce->windows, info->quiesce->hits,
+                   info->quiesce->total_ms, info->quiesce->max_ms);
     for (item = info->phases; item; item = item->next) {
         monitor_printf(mon, "switchover %s: %" PRIu64 " us\n",
                        SwitchoverPhase_str(item->value->phase),

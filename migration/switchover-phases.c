@@ -72,6 +72,7 @@ SwitchoverInfo *switchover_log_info(SwitchoverLog *log)
 
     info = g_new0(SwitchoverInfo, 1);
     info->phase = log->phase;
+    info->quiesce = g_new0(SwitchoverQuiesce, 1);
     tail = &info->phases;
     for (unsigned i = 0; i < log->n_phases; i++) {
         SwitchoverPhaseTime *time = g_new0(SwitchoverPhaseTime, 1);

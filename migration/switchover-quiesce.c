@@ -3,13 +3,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A stopped guest that waits for its disks is downtime; a running guest whose
- * new requests wait for the old ones is not.  So begin the drained section
- * while the guest still runs, give the requests in flight a moment to complete,
- * and stop the guest with the section still in place.
- *
- * Only the time is limited here, to SWITCHOVER_WINDOW_MS.  If requests remain
- * in flight after that, drain-timeout decides about them.
+ * A stopped guest that waits for its disks is downtime.  So look for a moment
+ * when none of its requests is in flight while it still runs, and stop it
+ * there.  Nothing is held back for that: a busy guest may offer no such moment,
+ * and after SWITCHOVER_WINDOW_MS it is stopped all the same.  Then drain-timeout
+ * decides about what is in flight.
  */
 
 #include "qemu/osdep.h"
@@ -37,16 +35,16 @@
  */
 #define SWITCHOVER_WINDOW_MISSES_MAX 3
 
-static void switchover_quiesce_account(SwitchoverState *so, int64_t held_ns,
+static void switchover_quiesce_account(SwitchoverState *so, int64_t window_ns,
                                        bool hit)
 {
-    uint64_t held_ms = held_ns / SCALE_MS;
+    uint64_t window_ms = window_ns / SCALE_MS;
 
     QEMU_LOCK_GUARD(&so->lock);
     so->quiesce.windows++;
     so->quiesce.hits += hit;
-    so->quiesce.total_ms += held_ms;
-    so->quiesce.max_ms = MAX(so->quiesce.max_ms, held_ms);
+    so->quiesce.total_ms += window_ms;
+    so->quiesce.max_ms = MAX(so->quiesce.max_ms, window_ms);
 }
 
 /* Does what is left, including what was dirtied just now, fit the downtime? */
@@ -60,7 +58,7 @@ static bool switchover_still_converged(MigrationState *s)
 
 bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
 {
-    int64_t start_ns, held_ns;
+    int64_t start_ns, window_ns;
     bool go_on;
     int ret;
 
@@ -72,18 +70,16 @@ bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
     }
 
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_QUIESCE);
-    switchover_drained_begin(so);
     start_ns = get_clock();
-    ret = switchover_settle(so, start_ns + SWITCHOVER_WINDOW_MS * SCALE_MS,
-                            false);
-    held_ns = get_clock() - start_ns;
+    ret = switchover_wait_guest_idle(so, start_ns +
+                                     SWITCHOVER_WINDOW_MS * SCALE_MS);
+    window_ns = get_clock() - start_ns;
     bql_unlock();
 
-    switchover_quiesce_account(so, held_ns, !ret);
-    go_on = ret || !precopy ||
-            held_ns <= SWITCHOVER_WINDOW_SHORT_MS * SCALE_MS ||
+    switchover_quiesce_account(so, window_ns, !ret);
+    go_on = !precopy || window_ns <= SWITCHOVER_WINDOW_SHORT_MS * SCALE_MS ||
             switchover_still_converged(so->ms);
-    trace_switchover_quiesce(held_ns / SCALE_US, ret, go_on);
+    trace_switchover_quiesce(window_ns / SCALE_US, ret, go_on);
 
     if (go_on) {
         so->quiesce_misses = 0;
@@ -91,9 +87,6 @@ bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
     }
 
     so->quiesce_misses++;
-    bql_lock();
-    switchover_drained_end(so);
-    bql_unlock();
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
     return false;
 }

@@ -35,6 +35,9 @@
 #define SWITCHOVER_RETRY_MIN_MS 500
 #define SWITCHOVER_RETRY_MAX_MS 8000
 
+/* A request which is this old hangs */
+#define SWITCHOVER_HANG_MS 1000
+
 /* Longest sleep of the migration thread while there is nothing to send */
 #define SWITCHOVER_PACE_MS 100
 
@@ -82,9 +85,7 @@ SwitchoverInfo *switchover_info(void)
     info->attempts = so->attempts;
     info->drain_timeouts = so->drain_timeouts;
     info->in_flight_at_stop = so->in_flight_at_stop;
-    if (so->quiesce.windows) {
-        info->quiesce = g_memdup2(&so->quiesce, sizeof(so->quiesce));
-    }
+    *info->quiesce = so->quiesce;
     return info;
 }
 
@@ -95,10 +96,14 @@ void switchover_begin(MigrationState *s)
     assert(bql_locked());
     assert(!so->drained && !so->deferring);
 
+    /* Whatever it was about, the guest has been here with it ever since */
+    bdrv_timed_flush_take_late_error();
+
     so->ms = s;
     so->vcpus_paused = false;
     so->devices_stopped = false;
     so->quiesce_misses = 0;
+    so->first_postcopy = true;
     so->retrying = false;
     so->retry_delay_ms = 0;
     so->deferred_stop = RUN_STATE__MAX;
@@ -119,17 +124,29 @@ bool switchover_retrying(MigrationState *s)
     return switchover.retrying;
 }
 
+bool switchover_first_postcopy(MigrationState *s)
+{
+    bool first = switchover.first_postcopy;
+
+    switchover.first_postcopy = false;
+    return first;
+}
+
 /*
- * If the requests of the last attempt outlived the shortest delay, then a disk
- * hangs, and there is no point in trying again until they are through; once
- * they are, there is no point in waiting any longer.  If not, then a disk is
- * slow, and only time helps.
+ * A disk that hangs: there is no point in trying again until the requests of
+ * the last attempt are through, and once they are, no point in waiting.  A disk
+ * that is merely slow: its requests come through soon, others take their
+ * place, and only time helps.  What hangs was old when the attempt was given
+ * up, or outlives the shortest delay after it.
  */
-static bool switchover_hang_is_over(SwitchoverState *so)
+static bool switchover_hang_is_over(SwitchoverState *so, bool look)
 {
     bool stuck;
 
     if (so->retry_looked && !so->retry_hung) {
+        return false;
+    }
+    if (!so->retry_hung && !look) {
         return false;
     }
 
@@ -137,7 +154,7 @@ static bool switchover_hang_is_over(SwitchoverState *so)
     stuck = bdrv_has_request_since(so->retry_since_ns);
     bql_unlock();
 
-    if (!so->retry_looked) {
+    if (!so->retry_hung) {
         so->retry_looked = true;
         so->retry_hung = stuck;
         return false;
@@ -155,10 +172,8 @@ bool switchover_may_attempt(MigrationState *s)
     }
 
     since_ms = (get_clock() - so->retry_since_ns) / SCALE_MS;
-    if (since_ms < SWITCHOVER_RETRY_MIN_MS) {
-        return false;
-    }
-    if (since_ms < so->retry_delay_ms && !switchover_hang_is_over(so)) {
+    if (since_ms < so->retry_delay_ms &&
+        !switchover_hang_is_over(so, since_ms >= SWITCHOVER_RETRY_MIN_MS)) {
         return false;
     }
 
@@ -298,11 +313,28 @@ static void switchover_back_out(SwitchoverState *so)
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
 }
 
+/* Can the guest be left in @state when the switchover backs out? */
+static bool switchover_can_defer(RunState state)
+{
+    switch (state) {
+    case RUN_STATE_GUEST_PANICKED:
+    case RUN_STATE_INTERNAL_ERROR:
+    case RUN_STATE_IO_ERROR:
+    case RUN_STATE_PAUSED:
+    case RUN_STATE_SHUTDOWN:
+    case RUN_STATE_WATCHDOG:
+        return true;
+    default:
+        /* A step on the way to something else, such as loading a snapshot */
+        return false;
+    }
+}
+
 bool switchover_defer_vm_stop(RunState state)
 {
     assert(bql_locked());
 
-    if (!switchover.deferring) {
+    if (!switchover.deferring || !switchover_can_defer(state)) {
         return false;
     }
     trace_switchover_defer_vm_stop(RunState_str(state));
@@ -317,8 +349,7 @@ static void switchover_error_timeout(SwitchoverState *so, Error **errp,
                                      uint32_t omitted)
 {
     InflightRequest *req = requests ? requests->value : NULL;
-    g_autoptr(GString) what = g_string_new("a block job or block export is "
-                                           "still active");
+    g_autoptr(GString) what = g_string_new("no single request is known");
 
     if (req) {
         g_string_printf(what, "%s", InflightRequestKind_str(req->kind));
@@ -350,8 +381,10 @@ static void switchover_schedule_retry(SwitchoverState *so)
     int64_t delay_ms = so->retry_delay_ms * 2;
 
     so->retrying = true;
-    so->retry_looked = false;
     so->retry_since_ns = get_clock();
+    so->retry_hung = bdrv_has_request_since(so->retry_since_ns -
+                                            SWITCHOVER_HANG_MS * SCALE_MS);
+    so->retry_looked = false;
     so->retry_delay_ms = MIN(MAX(delay_ms, SWITCHOVER_RETRY_MIN_MS),
                              SWITCHOVER_RETRY_MAX_MS);
     trace_switchover_schedule_retry(so->retry_delay_ms);
@@ -361,13 +394,19 @@ static void switchover_schedule_retry(SwitchoverState *so)
  * The disks did not come to rest in time: back out, tell about it, and
  * decide about the migration.  Returns whether it is to be retried.
  */
-static bool switchover_timed_out(SwitchoverState *so, Error **errp)
+static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
 {
     DrainTimeoutAction action = so->ms->parameters.drain_timeout_action;
     g_autoptr(InflightRequestList) requests = NULL;
     uint64_t elapsed_ms;
     uint32_t omitted;
 
+    if (final || switchover_interrupted(so)) {
+        action = DRAIN_TIMEOUT_ACTION_FAIL;
+    }
+
+    /* What is no request is known to a drained section only */
+    switchover_drained_begin(so);
     requests = bdrv_inflight_requests(SWITCHOVER_REQUESTS_MAX, &omitted);
     switchover_back_out(so);
     elapsed_ms = (get_clock() - so->stopped_ns) / SCALE_MS;
@@ -380,10 +419,7 @@ static bool switchover_timed_out(SwitchoverState *so, Error **errp)
     qapi_event_send_migration_drain_timeout(so->attempts, elapsed_ms, action,
                                             requests, omitted);
 
-    if (action == DRAIN_TIMEOUT_ACTION_RETRY && !switchover_interrupted(so)) {
-        /* After pause-before-switchover, there is another chance for it */
-        migrate_set_state(&so->ms->state, MIGRATION_STATUS_DEVICE,
-                          MIGRATION_STATUS_ACTIVE);
+    if (action == DRAIN_TIMEOUT_ACTION_RETRY) {
         switchover_schedule_retry(so);
         return true;
     }
@@ -391,19 +427,23 @@ static bool switchover_timed_out(SwitchoverState *so, Error **errp)
     return false;
 }
 
-static void switchover_give_up(SwitchoverState *so, int ret, Error **errp)
+/* Back out because of @ret.  Sets @errp unless there will be a retry. */
+static void switchover_give_up(SwitchoverState *so, int ret, bool final,
+                               Error **errp)
 {
     ERRP_GUARD();
 
     switch (ret) {
     case -ETIMEDOUT:
-        if (switchover_timed_out(so, errp)) {
+        if (switchover_timed_out(so, final, errp)) {
             return;
         }
         break;
     case -ECANCELED:
         switchover_back_out(so);
-        error_setg(errp, "Switchover is interrupted");
+        if (!qemu_file_get_error_obj(so->ms->to_dst_file, errp) || !*errp) {
+            error_setg(errp, "Switchover is interrupted");
+        }
         break;
     default:
         switchover_back_out(so);
@@ -423,31 +463,35 @@ static int64_t switchover_deadline(SwitchoverState *so)
     return get_clock() + so->ms->parameters.drain_timeout * SCALE_MS;
 }
 
-static int switchover_drain_and_flush(SwitchoverState *so, int64_t deadline_ns)
+static int switchover_drain(SwitchoverState *so, int64_t deadline_ns)
 {
-    int ret;
-
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
-    ret = switchover_settle(so, deadline_ns, true);
-    if (!ret) {
-        ret = switchover_flush(so, deadline_ns);
-    }
-    return ret;
+    return switchover_settle(so, deadline_ns);
 }
 
-/* With drain-timeout */
+/* With drain-timeout.  If it succeeds, a drained section is in place. */
 static int switchover_stop_bounded(SwitchoverState *so)
 {
     int64_t deadline_ns = switchover_deadline(so);
     int ret;
 
-    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
-    ret = switchover_settle(so, deadline_ns, true);
+    ret = switchover_drain(so, deadline_ns);
     if (ret) {
         return ret;
     }
+
     switchover_stop_devices(so);
-    return switchover_drain_and_flush(so, deadline_ns);
+    if (!bdrv_timed_drain_held_back()) {
+        return 0;
+    }
+
+    /*
+     * A device submitted requests while it was stopped.  They are in no
+     * virtqueue and in no device state, so they have to complete here.
+     */
+    trace_switchover_held_back();
+    switchover_drained_end(so);
+    return switchover_drain(so, deadline_ns);
 }
 
 /* Without: what vm_stop() does */
@@ -459,51 +503,44 @@ static int switchover_stop_unbounded(SwitchoverState *so)
     return bdrv_flush_all();
 }
 
-/* Count the attempt.  Returns whether there is a reason not to make it. */
-static bool switchover_attempt(SwitchoverState *so)
+static void switchover_count_attempt(SwitchoverState *so)
 {
     so->retrying = false;
-    if (switchover_interrupted(so)) {
-        return false;
-    }
     WITH_QEMU_LOCK_GUARD(&so->lock) {
         so->attempts++;
     }
     trace_switchover_attempt(so->attempts, so->ms->parameters.drain_timeout);
-    return true;
+}
+
+static void switchover_count_in_flight(SwitchoverState *so)
+{
+    uint32_t in_flight;
+
+    bdrv_inflight_requests(0, &in_flight);
+    WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->in_flight_at_stop = in_flight;
+    }
 }
 
 int switchover_stop(MigrationState *s, Error **errp)
 {
     SwitchoverState *so = &switchover;
     bool bounded = switchover_is_bounded(so);
-    uint32_t in_flight;
     int ret;
 
     assert(bql_locked());
 
-    if (!switchover_attempt(so)) {
-        switchover_drained_end(so);
-        error_setg(errp, "Switchover is interrupted");
-        return -ECANCELED;
-    }
-
+    switchover_count_attempt(so);
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_STOP);
-    if (bounded) {
-        switchover_drained_begin(so);
-    }
     switchover_pause_vcpus(so);
-    bdrv_inflight_requests(0, &in_flight);
-    WITH_QEMU_LOCK_GUARD(&so->lock) {
-        so->in_flight_at_stop = in_flight;
-    }
+    switchover_count_in_flight(so);
 
     ret = bounded ? switchover_stop_bounded(so) : switchover_stop_unbounded(so);
     trace_vmstate_downtime_checkpoint("src-vm-stopped");
     trace_migration_completion_vm_stop(ret);
 
     if (ret && bounded) {
-        switchover_give_up(so, ret, errp);
+        switchover_give_up(so, ret, false, errp);
         return ret;
     }
     if (ret) {
@@ -531,10 +568,9 @@ bool switchover_rest(MigrationState *s, Error **errp)
     }
 
     so->stopped_ns = get_clock();
-    switchover_drained_begin(so);
-    ret = switchover_drain_and_flush(so, switchover_deadline(so));
+    ret = switchover_drain(so, switchover_deadline(so));
     if (ret) {
-        switchover_give_up(so, ret, errp);
+        switchover_give_up(so, ret, true, errp);
         return false;
     }
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_SAVE);

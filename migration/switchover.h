@@ -7,22 +7,22 @@
  * from which it can only run at the destination.  The phases, with the names
  * that trace events, QMP and the documentation use as well:
  *
- *   approach     the guest runs, RAM is iterated           switchover.c
- *   quiesce      the guest runs, its disk I/O is held      switchover-quiesce.c
- *   stop         vCPUs are paused                          switchover.c
- *   drain        requests in flight are waited for         switchover-drain.c
- *   device-stop  VM state change handlers run              switchover.c
- *   drain        requests that this set free, and flush    switchover-drain.c
- *   save         disks become inactive, the rest is sent   migration.c
+ *   approach     the guest runs, RAM is iterated          switchover.c
+ *   quiesce      a moment without requests is looked for  switchover-quiesce.c
+ *   stop         vCPUs are paused                         switchover.c
+ *   drain        requests are waited for, disks flushed   switchover-drain.c
+ *   device-stop  VM state change handlers run             switchover.c
+ *   save         disks become inactive, the rest is sent  migration.c
  *   handover     the destination owns the guest
  *
  * Their times are kept by switchover-phases.c.  For the destination's phases
  * see include/migration/switchover-incoming.h.
  *
- * The disks are drained before the devices are stopped as well as after it,
- * because stopping a device waits for its requests without a limit: virtio-blk
- * and virtio-scsi drain their BlockBackend when they give up their ioeventfds.
- * By then a drained section has brought all nodes to rest and keeps them there.
+ * The disks are drained before the devices are stopped, because stopping a
+ * device waits for its requests without a limit: virtio-blk and virtio-scsi
+ * drain their BlockBackend when they give up their ioeventfds.  By then a
+ * drained section has brought all nodes to rest and keeps them there, until the
+ * disks are inactive.  The BQL is held for as long as it keeps them.
  *
  * Every phase before "save" can be backed out of.  If vCPUs have been paused
  * but devices not been stopped, then starting the vCPUs is all that has to be
@@ -59,6 +59,12 @@ bool switchover_may_attempt(MigrationState *s);
 void switchover_pace(MigrationState *s, uint64_t pending_bytes);
 
 /*
+ * Is this the first time that post-copy starts?  An attempt that backed out
+ * leaves the channels of post-copy in place.
+ */
+bool switchover_first_postcopy(MigrationState *s);
+
+/*
  * Phase quiesce.  Returns whether the attempt shall go on; if not, the guest
  * dirtied too much memory in the meantime, and iterating has to go on.
  * @precopy: all memory has to fit into the downtime.
@@ -83,7 +89,8 @@ int switchover_stop(MigrationState *s, Error **errp);
 /*
  * To be called right before the disks are made inactive.  If management was
  * given a turn in between (pause-before-switchover), drains and flushes once
- * more.  Fails like switchover_stop().
+ * more.  Fails like switchover_stop(), but there is no retry: management may
+ * have given away what the guest needs to run here.
  */
 bool switchover_rest(MigrationState *s, Error **errp);
 

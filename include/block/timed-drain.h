@@ -25,9 +25,19 @@
  * A section has to be ended no matter whether its nodes ever came to rest:
  * a timeout is not an end.  While it lasts, devices which poll their queues
  * through an AioContext leave new guest requests there.  Other devices
- * submit them, and their BlockBackend queues them; these requests are lost
- * to a device state that is saved in this condition, so a caller who is going
- * to save it must not proceed before bdrv_timed_drain_held_back() is false.
+ * submit them, and their BlockBackend parks them.
+ *
+ * Two things follow for those who sleep within a section.
+ *
+ * First, parked requests are in no virtqueue and in no device state: who is
+ * going to save the state must not proceed while there are any.
+ *
+ * Second, code which waits for its own request within a section waits for
+ * the section's end.  A vCPU may do that (pflash, resetting an IDE device), and
+ * it does so with the BQL, without which the sleeper cannot end the section.
+ * So do not sleep within a section while vCPUs run; and while they are paused
+ * let a timer in the main AioContext end it after a short time, because a
+ * monitor command may do the same.
  *
  * None of this does anything while record/replay is active: replay orders
  * block requests itself, and waiting for them could take for ever.
@@ -44,7 +54,8 @@
  * Wakes up someone who waits for a drained section or for a flush.
  * @wake runs in the main AioContext with the BQL held, every time that the
  * answer of bdrv_timed_drain_busy() or bdrv_timed_flush_done() may have
- * changed.  It must not wait for anything.
+ * changed.  It must not wait for anything.  It may delete its own waiter, but
+ * no other.
  */
 typedef struct BdrvTimedDrainWaiter {
     Notifier notifier;
@@ -75,8 +86,15 @@ void bdrv_timed_drain_end(void);
 /* Is anything in flight?  To be asked within a drained section only. */
 bool bdrv_timed_drain_busy(void);
 
-/* Has a device submitted requests that wait for the end of the section? */
+/* Are any requests parked until the end of the section? */
 bool bdrv_timed_drain_held_back(void);
+
+/*
+ * Has a guest device submitted requests that are not completed?  May be asked
+ * outside of a drained section, too.  A virtio device that fetched a request in
+ * an IOThread may not have submitted it yet.
+ */
+bool bdrv_timed_drain_guest_busy(void);
 
 /*
  * The requests in flight, oldest first, at most @max of them; @omitted is

@@ -19,6 +19,7 @@ from common import (BUILD, DOWNLOAD, Error, PRISTINE, load_json, remove, run,
 BASE = BUILD / 'base.json'
 SERIES = (10, 0)
 OLDEST = 2
+DEVELOPMENT = 50        # 10.0.50 is what became 10.1
 ACCEPTED = f'{SERIES[0]}.{SERIES[1]}.y with y >= {OLDEST}'
 
 # Tarballs that were looked at once; the package index has to agree.
@@ -47,7 +48,7 @@ def tree_version(tree):
                     'migration/migration.c')
     match = re.fullmatch(r'(\d+)\.(\d+)\.(\d+)', version)
     if not match or version_key(version)[:2] != SERIES \
-            or int(match.group(3)) < OLDEST:
+            or not OLDEST <= int(match.group(3)) < DEVELOPMENT:
         raise Error(f'{tree} is QEMU {version}; the series applies to QEMU '
                     f'{ACCEPTED} (a git checkout: one of the tags '
                     f'v10.0.{OLDEST}, v10.0.{OLDEST + 1}, ...)')

@@ -50,6 +50,8 @@ def base_files(tree):
     for start in extra:
         for folder, dirs, files in os.walk(start):
             here = Path(folder)
+            if here == tree / 'roms':
+                dirs.clear()
             dirs[:] = [name for name in dirs if name != '.git'
                        and not (here / name / 'config.status').exists()
                        and not (here / name

@@ -97,9 +97,11 @@ async def until(condition: Callable[[], object], timeout: float, what: str):
 
 
 class Process:
-    """A child process with a log, which ends when its owner does.
+    """A child process with a log, which does not outlive this one.
 
-    Start and end it from the event loop's thread.
+    A guard, a shell that waits for its standard input to end, kills the child
+    if this process dies without ending it.  PR_SET_PDEATHSIG would not do:
+    nbdkit sets it to SIGTERM, on which a paused nbdkit does not exit.
     """
 
     def __init__(self, name: str, directory: Path):
@@ -107,17 +109,21 @@ class Process:
         self.directory = directory
         self.log_path = directory / f'{name}.log'
         self.popen: subprocess.Popen | None = None
+        self._guard: subprocess.Popen | None = None
 
     def spawn(self, command: Sequence[str], pass_fds: Iterable[int] = ()):
-        command = [str(word) for word in command]
-        setpriv = shutil.which('setpriv')
-        if setpriv:
-            command = [setpriv, '--pdeathsig', 'KILL', '--', *command]
-        with open(self.log_path, 'wb') as log:
-            self.popen = subprocess.Popen(
-                command, cwd=self.directory, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, pass_fds=tuple(pass_fds),
-                start_new_session=True)
+        try:
+            with open(self.log_path, 'wb') as log:
+                self.popen = subprocess.Popen(
+                    [str(word) for word in command], cwd=self.directory,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    pass_fds=tuple(pass_fds), start_new_session=True)
+        except OSError as err:
+            raise HarnessError(f'cannot start {self.name}: {err}') from err
+        self._guard = subprocess.Popen(
+            ['sh', '-c', f'read _ || kill -KILL {self.popen.pid}'],
+            stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            start_new_session=True)
 
     @property
     def running(self) -> bool:
@@ -138,15 +144,16 @@ class Process:
 
     async def end(self, grace: float = 2):
         """SIGTERM, and SIGKILL after @grace seconds; 0 kills at once."""
-        if not self.running:
-            return
-        if grace:
+        if self.running and grace:
             self.popen.terminate()
             with contextlib.suppress(HarnessError):
                 await until(lambda: not self.running, grace, self.name)
         if self.running:
             self.popen.kill()
-        self.popen.wait()
+        if self.popen:
+            self.popen.wait()
+        if self._guard:
+            self._guard.communicate(b'\n')
 
 
 # ---- the disk ---------------------------------------------------------------
@@ -170,10 +177,10 @@ class Nbdkit:
 
     @staticmethod
     def _socket_directory(directory: Path) -> Path:
-        """@directory, or a temporary one if its name is too long for a socket"""
+        """@directory, or a temporary one if that is too long for a socket."""
         if len(str(directory)) < 70:
             return directory
-        return Path(tempfile.mkdtemp(prefix='switchover-'))
+        return Path(tempfile.mkdtemp(prefix='vm-'))
 
     def _unlink(self):
         for path in (self.path, self.control, self.pidfile):

@@ -75,7 +75,7 @@ static const char *option(const char *name, const char *otherwise)
             return otherwise;
         }
         if (p == cmdline || p[-1] == ' ') {
-            return strndup(p + len, strcspn(p + len, " \n"));
+            return strndup(p + len, strcspn(p + len, " "));
         }
     }
 }
@@ -83,14 +83,13 @@ static const char *option(const char *name, const char *otherwise)
 static unsigned option_number(const char *name, unsigned otherwise)
 {
     const char *text = option(name, NULL);
-    char *end;
-    unsigned long value;
+    unsigned value;
+    char rest;
 
     if (!text) {
         return otherwise;
     }
-    value = strtoul(text, &end, 10);
-    if (*end || end == text || value > 1000000000) {
+    if (sscanf(text, "%9u%c", &value, &rest) != 1) {
         errno = EINVAL;
         fatal("so.%s=%s", name, text);
     }
@@ -182,6 +181,7 @@ static void read_cmdline(void)
         fatal("/proc/cmdline");
     }
     cmdline[len] = '\0';
+    cmdline[strcspn(cmdline, "\n")] = '\0';
     close(fd);
 }
 
@@ -228,6 +228,7 @@ static void sleep_until_ns(int64_t when)
     };
 
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
+        continue;
     }
 }
 
@@ -288,8 +289,8 @@ static void *dirty_main(void *opaque)
     const Dirty *d = opaque;
     uint64_t size = d->buffer_mib * MIB, at = 0, turn = 0;
     uint64_t step = d->mib_per_s * MIB / PAGE / 100 * PAGE;
-    volatile unsigned char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int64_t due = now_ns();
 
     if (buf == MAP_FAILED) {
@@ -297,6 +298,7 @@ static void *dirty_main(void *opaque)
     }
     for (;;) {
         for (uint64_t done = 0; done < step; done += PAGE) {
+            /* volatile: nobody reads it, and it must be written all the same */
             *(volatile uint64_t *)(buf + at) = ++turn;
             at = (at + PAGE) % size;
         }

@@ -14,6 +14,8 @@ struct SwChild {
     char *name;
 };
 
+static GSList *children;
+
 static void in_the_child(gpointer opaque)
 {
     setpgid(0, 0);
@@ -33,13 +35,22 @@ static bool child_gone(void *opaque)
     return !sw_child_alive(opaque);
 }
 
-static void child_kill(void *opaque)
+void sw_children_kill(void)
 {
-    SwChild *child = opaque;
+    GSList *item;
 
-    if (sw_child_alive(child)) {
-        kill(-child->pid, SIGKILL);
+    for (item = children; item; item = item->next) {
+        SwChild *child = item->data;
+
+        if (sw_child_alive(child)) {
+            kill(-child->pid, SIGKILL);
+        }
     }
+}
+
+static void kill_on_abort(void *opaque)
+{
+    sw_children_kill();
 }
 
 static bool wait_for_pidfile(SwChild *child, const char *pidfile)
@@ -69,7 +80,8 @@ SwChild *sw_child_new(const char *const *argv, const char *pidfile, char **why)
         return NULL;
     }
     child->name = g_path_get_basename(argv[0]);
-    qtest_add_abrt_handler(child_kill, child);
+    children = g_slist_prepend(children, child);
+    qtest_add_abrt_handler(kill_on_abort, child);
 
     if (pidfile && !wait_for_pidfile(child, pidfile)) {
         *why = g_strdup_printf("%s did not get ready", child->name);
@@ -77,6 +89,18 @@ SwChild *sw_child_new(const char *const *argv, const char *pidfile, char **why)
         return NULL;
     }
     return child;
+}
+
+void sw_child_freeze(SwChild *child)
+{
+    SW_CHECK(sw_child_alive(child), "%s is gone", child->name);
+    kill(-child->pid, SIGSTOP);
+}
+
+void sw_child_thaw(SwChild *child)
+{
+    SW_CHECK(sw_child_alive(child), "%s is gone", child->name);
+    kill(-child->pid, SIGCONT);
 }
 
 void sw_child_free(SwChild *child)
@@ -91,6 +115,7 @@ void sw_child_free(SwChild *child)
         sw_wait_until(child_gone, child, SW_WAIT_MS, what);
     }
     qtest_remove_abrt_handler(child);
+    children = g_slist_remove(children, child);
     g_free(child->name);
     g_free(child);
 }

@@ -20,6 +20,14 @@ typedef struct SwChild SwChild;
 SwChild *sw_child_new(const char *const *argv, const char *pidfile,
                       char **why);
 bool sw_child_alive(SwChild *child);
+
+/* Stops it (SIGSTOP) / lets it go on.  Go on before sw_child_free(). */
+void sw_child_freeze(SwChild *child);
+void sw_child_thaw(SwChild *child);
+
 void sw_child_free(SwChild *child);
+
+/* When the test aborts: kills them all without waiting for anything */
+void sw_children_kill(void);
 
 #endif /* SWITCHOVER_CHILD_H */

@@ -4,12 +4,16 @@
  */
 
 #include "qemu/osdep.h"
+#include "qobject/qjson.h"
 #include "qobject/qlist.h"
 #include "switchover/expect.h"
 #include "switchover/harness.h"
 
 /* Heartbeats that prove that a guest runs: a second's worth of a slow one */
 #define PROOF_BEATS 20
+
+/* More than what a loaded host may take from a guest that runs */
+#define STOPPED_MS 300
 
 static const char *const kind_names[] = {
     "read", "write", "flush", "discard", "truncate", "ioctl", "other", NULL
@@ -69,6 +73,7 @@ static void check_requests(SwRig *rig, QList *requests)
 {
     bool guests_own = rig->victim == rig->disk[0] && !rig->c->idle;
     bool found = false, found_device = false;
+    g_autoptr(GString) text = NULL;
     QListEntry *entry;
 
     QLIST_FOREACH_ENTRY(requests, entry) {
@@ -77,10 +82,12 @@ static void check_requests(SwRig *rig, QList *requests)
         found |= check_request(rig, request);
         found_device |= names_device(request);
     }
-    SW_CHECK(found, "no '%s' on %s among the stuck requests",
-             sw_kind_str(rig->victim_kind), rig->victim_node);
+    text = qobject_to_json(QOBJECT(requests));
+    SW_CHECK(found, "no '%s' on %s among the stuck requests: %s",
+             sw_kind_str(rig->victim_kind), rig->victim_node, text->str);
     SW_CHECK(found_device || !guests_own,
-             "the stuck requests do not name the guest's device");
+             "the stuck requests do not name the guest's device: %s",
+             text->str);
 }
 
 static void check_timeout(SwRig *rig, QDict *event, unsigned attempt)
@@ -135,7 +142,7 @@ void sw_expect_alive(SwRig *rig)
     g_test_message("victim stuck: guest silent for %d ms and monitor for %d ms "
                    "at worst", (int)gap_ms, (int)answer_ms);
 
-    SW_CHECK(rig->c->source_paused || gap_ms < SW_GAP_LIMIT_MS,
+    SW_CHECK(rig->paused || gap_ms < SW_GAP_LIMIT_MS,
              "the guest was stopped for %d ms", (int)gap_ms);
     SW_CHECK(answer_ms < SW_ANSWER_LIMIT_MS,
              "the monitor took %d ms to answer", (int)answer_ms);
@@ -160,6 +167,8 @@ void sw_expect_waiting(SwRig *rig)
 {
     sw_wait_until(is_waiting, rig, SW_WAIT_MS,
                   "the source to wait for requests");
+    sw_guest_wait_silence(rig->src->guest, STOPPED_MS);
+    SW_CHECK(is_waiting(rig), "the source did not go on waiting");
 }
 
 void sw_expect_on_source(SwRig *rig)
@@ -167,13 +176,13 @@ void sw_expect_on_source(SwRig *rig)
     SwVM *src = rig->src;
     g_autofree char *state = NULL;
 
-    if (rig->c->source_paused) {
+    if (rig->paused) {
         g_assert_cmpuint(sw_guest_beats(src->guest), ==, rig->paused_beats);
     } else {
         sw_guest_wait_beats(src->guest, PROOF_BEATS);
     }
     state = sw_vm_run_state(src);
-    g_assert_cmpstr(state, ==, rig->c->source_paused ? "paused" : "running");
+    g_assert_cmpstr(state, ==, rig->paused ? "paused" : "running");
     g_assert_cmpuint(sw_guest_beats(rig->dst->guest), ==, 0);
     sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
 }
@@ -204,8 +213,9 @@ static void check_data(SwGuest *guest)
 
 void sw_expect_working(SwRig *rig)
 {
-    if (rig->c->source_paused) {
+    if (rig->paused) {
         sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
+        rig->paused = false;
     }
     check_data(rig->src->guest);
 }
@@ -220,16 +230,31 @@ static void continue_at_pre_switchover(SwRig *rig)
               " 'arguments': { 'state': 'pre-switchover' } }");
 }
 
+static bool is_paused(void *opaque)
+{
+    return sw_vm_in_state(opaque, "paused");
+}
+
 static bool is_after_migration(void *opaque)
 {
     return sw_vm_in_state(opaque, "postmigrate");
+}
+
+/* The guest was stopped, or the destination started with -S */
+static void let_paused_destination_run(SwRig *rig)
+{
+    sw_status_wait(rig->dst->mon, "completed");
+    sw_wait_until(is_paused, rig->dst, SW_WAIT_MS,
+                  "the destination to be paused");
+    g_assert_cmpuint(sw_guest_beats(rig->dst->guest), ==, 0);
+    sw_qmp_ok(rig->dst->mon, "{ 'execute': 'cont' }");
 }
 
 void sw_expect_completed(SwRig *rig)
 {
     unsigned beats;
 
-    if (rig->c->pause_before_switchover) {
+    if (sw_rig_pauses(rig)) {
         continue_at_pre_switchover(rig);
     }
     sw_status_wait(rig->src->mon, "completed");
@@ -237,16 +262,13 @@ void sw_expect_completed(SwRig *rig)
                   rig->c->postcopy);
     sw_wait_until(is_after_migration, rig->src, SW_WAIT_MS,
                   "the source to be in the state after a migration");
-    beats = sw_guest_beats(rig->src->guest);
 
-    if (rig->c->source_paused) {
-        g_assert_cmpuint(beats, ==, rig->paused_beats);
-        sw_status_wait(rig->dst->mon, "completed");
-        g_assert_true(sw_vm_in_state(rig->dst, "paused"));
-        g_assert_cmpuint(sw_guest_beats(rig->dst->guest), ==, 0);
-        sw_qmp_ok(rig->dst->mon, "{ 'execute': 'cont' }");
+    if (rig->paused || rig->c->libvirt) {
+        let_paused_destination_run(rig);
     }
     sw_guest_wait_beats(rig->dst->guest, PROOF_BEATS);
+    beats = sw_guest_beats(rig->src->guest);
+    g_assert_true(!rig->paused || beats == rig->paused_beats);
     check_data(rig->dst->guest);
     SW_CHECK(sw_guest_beats(rig->src->guest) == beats,
              "the guest runs on both sides");

@@ -22,7 +22,7 @@ void sw_expect_timeouts(SwRig *rig);
  */
 void sw_expect_alive(SwRig *rig);
 
-/* Waits until the source says that it waits for requests */
+/* Waits until the guest is stopped, and the source waits for its requests */
 void sw_expect_waiting(SwRig *rig);
 
 /*

@@ -219,6 +219,27 @@ void sw_guest_wait_beats(SwGuest *guest, unsigned n)
     g_mutex_unlock(&guest->lock);
 }
 
+typedef struct Silence {
+    SwGuest *guest;
+    int ms;
+} Silence;
+
+static bool is_silent(void *opaque)
+{
+    Silence *silence = opaque;
+    int64_t now_us = sw_now_us();
+
+    return sw_guest_worst_gap_ms(silence->guest, now_us - silence->ms * 1000LL,
+                                 now_us) >= silence->ms;
+}
+
+void sw_guest_wait_silence(SwGuest *guest, int ms)
+{
+    Silence silence = { .guest = guest, .ms = ms };
+
+    sw_wait_until(is_silent, &silence, SW_WAIT_MS, "the guest to be silent");
+}
+
 unsigned sw_guest_beats(SwGuest *guest)
 {
     unsigned n;

@@ -34,6 +34,9 @@ int64_t sw_guest_ops(SwGuest *guest);
 /* Waits for @n more heartbeats: the guest runs, here */
 void sw_guest_wait_beats(SwGuest *guest, unsigned n);
 
+/* Waits until no heartbeat came for @ms: the guest is stopped */
+void sw_guest_wait_silence(SwGuest *guest, int ms);
+
 /* Heartbeats heard so far */
 unsigned sw_guest_beats(SwGuest *guest);
 

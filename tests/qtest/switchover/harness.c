@@ -86,8 +86,10 @@ void sw_tmpdir_free(char *dir)
 
 int sw_listen(const char *path)
 {
-    int fd = qtest_socket_server(path);
+    int fd;
 
+    unlink(path);
+    fd = qtest_socket_server(path);
     qemu_set_cloexec(fd);
     return fd;
 }

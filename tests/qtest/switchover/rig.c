@@ -7,11 +7,18 @@
 #include "switchover/harness.h"
 #include "switchover/rig.h"
 
-/* What the victim must have served before it is stuck: I/O does flow */
+/* What the victim serves before it is stuck: I/O does flow */
 #define FLOWING_REQUESTS 8
 
-/* A stuck disk that got no new request for this long gets no more */
-#define SETTLED_MS 300
+/* A disk that neither got nor answered a request for this long is at rest */
+#define SETTLED_MS 150
+
+/* Requests that the guest has in flight on each disk */
+#define DEPTH 4
+
+/* In bytes per second; the fast one is libvirt's "unlimited" */
+#define SLOW_BANDWIDTH INT64_C(1048576)
+#define UNLIMITED_BANDWIDTH INT64_C(9223372036853727232)
 
 static bool make_disk(SwRig *rig, unsigned n, char **why)
 {
@@ -49,16 +56,31 @@ static char *disk_args(SwRig *rig)
     return g_string_free(args, false);
 }
 
+/*
+ * While an fsync or fallocate of a FUSE file hangs, a write that comes after
+ * blocks inside io_submit() or io_uring_enter(), and all of QEMU with it, long
+ * before any migration.  A single worker sends no such write.  (qcow2 has
+ * fallocate() to do for writes, too.)
+ */
+static unsigned guest_depth(const SwCase *c)
+{
+    bool submits = c->driver->aio && !g_str_equal(c->driver->aio, "threads");
+    bool holds_file = c->kind == SW_KIND_FLUSH || c->kind == SW_KIND_DISCARD ||
+                      (c->driver->qcow2 && c->kind != SW_KIND_READ);
+
+    return submits && holds_file ? 1 : DEPTH;
+}
+
 static char *vm_args(SwRig *rig)
 {
     const SwCase *c = rig->c;
     g_autofree char *disks = disk_args(rig);
     g_autofree char *guest = sw_guest_args(
         guest_disks(rig) > 1 ? c->device->guest_disks : c->device->guest_disk,
-        0);
+        guest_depth(c));
 
     return g_strdup_printf("-machine %s %s %s",
-                           c->device->machine, disks, guest);
+                           c->machine ?: c->device->machine, disks, guest);
 }
 
 /* A destination that gets no guest says so before it ends: as it should */
@@ -67,19 +89,37 @@ static const char *hide_stderr(void)
     return g_getenv("QTEST_LOG") ? "" : " 2>/dev/null";
 }
 
+/* What libvirt 11.3 sets for every live migration, in its order */
+static const char *const source_capabilities[] = {
+    "return-path", "switchover-ack", NULL
+};
+static const char *const destination_capabilities[] = {
+    "return-path", "switchover-ack", "late-block-activate", NULL
+};
+
+static void set_capabilities(SwVM *vm, const SwCase *c,
+                             const char *const *libvirts)
+{
+    if (c->postcopy) {
+        sw_vm_set_capability(vm, "postcopy-ram");
+    }
+    for (; c->libvirt && *libvirts; libvirts++) {
+        sw_vm_set_capability(vm, *libvirts);
+    }
+}
+
 static void start_destination(SwRig *rig)
 {
     g_autofree char *common = vm_args(rig);
-    g_autofree char *args = g_strdup_printf("%s -incoming defer%s",
-                                            common, hide_stderr());
+    g_autofree char *args = g_strdup_printf("%s%s -incoming defer%s", common,
+                                            rig->c->libvirt ? " -S" : "",
+                                            hide_stderr());
     g_autofree char *name = g_strdup_printf("dst%u", rig->destinations);
 
     rig->uri = g_strdup_printf("unix:%s/migration%u", rig->dir,
                                rig->destinations++);
-    rig->dst = sw_vm_new(rig->dir, name, NULL, args);
-    if (rig->c->postcopy) {
-        sw_vm_set_capability(rig->dst, "postcopy-ram");
-    }
+    rig->dst = sw_vm_new(rig->dir, name, rig->c->dst_binary, args);
+    set_capabilities(rig->dst, rig->c, destination_capabilities);
     sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-incoming',"
               " 'arguments': { 'uri': %s } }", rig->uri);
 }
@@ -112,7 +152,7 @@ static void start_machines(SwRig *rig)
 {
     g_autofree char *args = vm_args(rig);
 
-    rig->src = sw_vm_new(rig->dir, "src", NULL, args);
+    rig->src = sw_vm_new(rig->dir, "src", rig->c->src_binary, args);
     start_destination(rig);
     sw_guest_wait_ready(rig->src->guest, guest_disks(rig));
     set_mode(rig, sw_kind_str(kind_before(rig)));
@@ -127,7 +167,12 @@ static char *why_not(SwRig *rig)
     if (missing) {
         return g_strdup(missing);
     }
-    return make_disks(rig, &why) ? NULL : why;
+    why = sw_binary_missing(rig->c->src_binary) ?:
+          sw_binary_missing(rig->c->dst_binary);
+    if (!why) {
+        make_disks(rig, &why);
+    }
+    return why;
 }
 
 SwRig *sw_rig_new(const SwCase *c)
@@ -151,6 +196,7 @@ SwRig *sw_rig_new(const SwCase *c)
     if (c->setup) {
         c->setup(rig);
     }
+    g_test_message("the guest is at work");
     return rig;
 }
 
@@ -172,46 +218,49 @@ static bool is_flowing(void *opaque)
 {
     SwRig *rig = opaque;
 
-    return sw_disk_seen(rig->victim, kind_before(rig)) >= FLOWING_REQUESTS;
+    return sw_disk_seen(rig->victim, kind_before(rig)) >= rig->flowing;
 }
 
-static bool is_settled(void *opaque)
+static void wait_flowing(SwRig *rig)
 {
-    SwRig *rig = opaque;
-
-    return sw_disk_held(rig->victim, SW_KIND_ANY) == 0;
+    rig->flowing = sw_disk_seen(rig->victim, kind_before(rig)) +
+                   FLOWING_REQUESTS;
+    sw_wait_until(is_flowing, rig, SW_WAIT_MS, "the victim to be used");
 }
 
-/*
- * Whether a request of the right kind is held.  Waits until one is, or until
- * the guest is stuck in others.
- */
-static bool caught_right_kind(SwRig *rig)
+/* Waits until the victim is at rest; how many requests it holds */
+static unsigned wait_settled(SwRig *rig)
 {
-    unsigned held, last = 0;
+    unsigned held, seen, last_held = 0, last_seen = 0;
     int64_t changed_us = sw_now_us();
 
     while (sw_since_ms(changed_us) < SETTLED_MS) {
-        if (sw_disk_held(rig->victim, rig->victim_kind)) {
-            return true;
-        }
         held = sw_disk_held(rig->victim, SW_KIND_ANY);
-        if (held != last) {
-            last = held;
+        seen = sw_disk_seen(rig->victim, SW_KIND_ANY);
+        if (held != last_held || seen != last_seen) {
+            last_held = held;
+            last_seen = seen;
             changed_us = sw_now_us();
         }
         g_usleep(2000);
     }
-    return false;
+    return last_held;
+}
+
+/* Whether a request of the right kind is held, and will be */
+static bool caught_right_kind(SwRig *rig)
+{
+    wait_settled(rig);
+    return sw_disk_held(rig->victim, rig->victim_kind) > 0;
 }
 
 /* The guest's last writes are done and unflushed */
 static void make_dirty_and_idle(SwRig *rig)
 {
     set_mode(rig, "write");
-    sw_wait_until(is_flowing, rig, SW_WAIT_MS, "the victim to be used");
+    wait_flowing(rig);
     set_mode(rig, "idle");
-    sw_wait_until(is_settled, rig, SW_WAIT_MS, "the guest to be idle");
+    SW_CHECK(wait_settled(rig) == 0, "a request of an idle guest is lost");
 }
 
 static void stick_idle(SwRig *rig)
@@ -229,7 +278,7 @@ static bool stick_with_request(SwRig *rig)
         sw_disk_stick(rig->victim);
         set_mode(rig, "flush");
     } else {
-        sw_wait_until(is_flowing, rig, SW_WAIT_MS, "the victim to be used");
+        wait_flowing(rig);
         sw_disk_stick(rig->victim);
     }
     return caught_right_kind(rig);
@@ -255,6 +304,8 @@ static void stick_paused(SwRig *rig)
     g_autofree char *output = NULL;
 
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
+    rig->paused = true;
+    sw_guest_wait_silence(rig->src->guest, SETTLED_MS);
     rig->paused_beats = sw_guest_beats(rig->src->guest);
     sw_disk_stick(rig->victim);
     output = sw_hmp(rig->src->mon, "qemu-io -d "
@@ -273,6 +324,8 @@ void sw_rig_stick(SwRig *rig)
         stick_at_work(rig);
     }
     rig->stuck_us = sw_now_us();
+    g_test_message("a '%s' of %s is stuck", sw_kind_str(rig->victim_kind),
+                   rig->victim_node);
 }
 
 void sw_rig_release(SwRig *rig)
@@ -282,7 +335,7 @@ void sw_rig_release(SwRig *rig)
 
 static void set_new_parameters(SwRig *rig)
 {
-    if (sw_stock_mode()) {
+    if (rig->c->off || sw_stock_mode()) {
         return;
     }
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
@@ -301,19 +354,18 @@ static void set_new_parameters(SwRig *rig)
  */
 static void set_speed(SwRig *rig)
 {
+    int64_t bandwidth = rig->c->postcopy ? SLOW_BANDWIDTH : UNLIMITED_BANDWIDTH;
+
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
-              " 'arguments': { 'max-bandwidth': %" PRId64 " } }",
-              rig->c->postcopy ? INT64_C(1) << 20 : INT64_C(10) << 30);
+              " 'arguments': { 'max-bandwidth': %" PRId64 " } }", bandwidth);
 }
 
 void sw_rig_migrate(SwRig *rig)
 {
     SwVM *src = rig->src;
 
-    if (rig->c->postcopy) {
-        sw_vm_set_capability(src, "postcopy-ram");
-    }
-    if (rig->c->pause_before_switchover) {
+    set_capabilities(src, rig->c, source_capabilities);
+    if (sw_rig_pauses(rig)) {
         sw_vm_set_capability(src, "pause-before-switchover");
     }
     set_new_parameters(rig);

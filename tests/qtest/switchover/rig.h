@@ -11,6 +11,8 @@
  * sw_rig_migrate()   migration begins; its switchover meets the hang
  * case->end()        what must come of it (scenario.h), with expect.h
  * sw_rig_free()
+ *
+ * Without sw_rig_stick() it is an ordinary migration.
  */
 #ifndef SWITCHOVER_RIG_H
 #define SWITCHOVER_RIG_H
@@ -32,6 +34,12 @@ typedef struct SwCase {
     /* Not in the smoke set */
     bool full;
 
+    /* Environment variables that name the binaries; NULL: the one under test */
+    const char *src_binary;
+    const char *dst_binary;
+    /* NULL: what the device wants */
+    const char *machine;
+
     const SwDevice *device;
     const SwDriver *driver;
     /* What the guest does and what must be among the stuck requests */
@@ -49,6 +57,10 @@ typedef struct SwCase {
 
     bool postcopy;
     bool pause_before_switchover;
+    /* With all that libvirt sets; includes pause_before_switchover */
+    bool libvirt;
+    /* None of the new parameters is set */
+    bool off;
     /* 0: SW_DRAIN_TIMEOUT_MS */
     unsigned drain_timeout_ms;
     /* NULL: not set, which is "retry" */
@@ -84,9 +96,11 @@ struct SwRig {
     unsigned destinations;
     char *uri;
 
+    unsigned flowing;       /* requests seen that mean that I/O flows */
     int64_t stuck_us;       /* when the victim stopped answering */
     int64_t begun_us;       /* when the switchover was asked for */
-    unsigned paused_beats;  /* heartbeats until the user stopped the guest */
+    bool paused;            /* the user stopped the guest, ... */
+    unsigned paused_beats;  /* ... after so many heartbeats */
 };
 
 /* NULL, with the test skipped, where something is not there */
@@ -100,6 +114,11 @@ void sw_rig_migrate(SwRig *rig);
 
 /* A new destination, after a migration that came to nothing */
 void sw_rig_renew_destination(SwRig *rig);
+
+static inline bool sw_rig_pauses(SwRig *rig)
+{
+    return rig->c->pause_before_switchover || rig->c->libvirt;
+}
 
 static inline unsigned sw_rig_drain_timeout_ms(SwRig *rig)
 {

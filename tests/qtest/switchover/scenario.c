@@ -129,6 +129,14 @@ void sw_end_destination_dies(SwRig *rig)
     expect_as_before(rig);
 }
 
+void sw_end_destination_dies_between(SwRig *rig)
+{
+    expect_timeouts_and_life(rig);
+    sw_vm_kill(rig->dst);
+    sw_status_wait(rig->src->mon, "failed");
+    expect_as_before(rig);
+}
+
 void sw_setup_mirror(SwRig *rig)
 {
     char *why = NULL;

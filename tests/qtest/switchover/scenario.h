@@ -23,6 +23,8 @@ void sw_end_cancelled_waiting(SwRig *rig);
 void sw_end_cancelled_between(SwRig *rig);
 /* The destination dies while the stopped guest waits */
 void sw_end_destination_dies(SwRig *rig);
+/* The destination dies between two attempts */
+void sw_end_destination_dies_between(SwRig *rig);
 
 /*
  * Set-ups, and what undoes them at pre-switchover where they would not let

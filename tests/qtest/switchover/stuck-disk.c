@@ -10,8 +10,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/socket.h>
-#include <sys/un.h>
 #include "switchover/child.h"
 #include "switchover/harness.h"
 #include "switchover/stuck-disk.h"
@@ -19,11 +17,11 @@
 struct SwDisk {
     char *name;
     char *dir;
-    char *socket;
-    char *control;
+    char *socket;           /* of the front */
     char *log_path;
     char *file;             /* NULL until sw_disk_as_file() */
-    SwChild *server;
+    SwChild *back;
+    SwChild *front;
     SwChild *fuse;
     bool stuck;
 
@@ -64,20 +62,28 @@ static char *disk_path(SwDisk *disk, const char *suffix)
     return g_strdup_printf("%s/%s.%s", disk->dir, disk->name, suffix);
 }
 
-static bool start_server(SwDisk *disk, char **why)
+static bool start_servers(SwDisk *disk, char **why)
 {
-    g_autofree char *pidfile = disk_path(disk, "pid");
+    g_autofree char *back_pid = disk_path(disk, "back.pid");
+    g_autofree char *front_pid = disk_path(disk, "front.pid");
+    g_autofree char *back_socket = disk_path(disk, "back");
     g_autofree char *size = g_strdup_printf("size=%dM", SW_DISK_MIB);
     g_autofree char *log = g_strdup_printf("logfile=%s", disk->log_path);
-    g_autofree char *control = g_strdup_printf("pause-control=%s",
-                                               disk->control);
-    const char *argv[] = {
-        "nbdkit", "--foreground", "--unix", disk->socket, "--pidfile", pidfile,
-        "--filter=log", "--filter=pause", "memory", size, log, control, NULL
+    g_autofree char *to_back = g_strdup_printf("socket=%s", back_socket);
+    const char *back[] = {
+        "nbdkit", "--foreground", "--unix", back_socket, "--pidfile", back_pid,
+        "memory", size, NULL
+    };
+    const char *front[] = {
+        "nbdkit", "--foreground", "--unix", disk->socket,
+        "--pidfile", front_pid, "--filter=log", "nbd", to_back, log, NULL
     };
 
-    disk->server = sw_child_new(argv, pidfile, why);
-    return disk->server != NULL;
+    disk->back = sw_child_new(back, back_pid, why);
+    if (disk->back) {
+        disk->front = sw_child_new(front, front_pid, why);
+    }
+    return disk->front != NULL;
 }
 
 SwDisk *sw_disk_new(const char *dir, const char *name, char **why)
@@ -87,12 +93,11 @@ SwDisk *sw_disk_new(const char *dir, const char *name, char **why)
     disk->name = g_strdup(name);
     disk->dir = g_strdup(dir);
     disk->socket = disk_path(disk, "nbd");
-    disk->control = disk_path(disk, "pause");
     disk->log_path = disk_path(disk, "log");
     disk->log_line = g_string_new("");
     disk->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
-    if (!start_server(disk, why)) {
+    if (!start_servers(disk, why)) {
         sw_disk_free(disk);
         return NULL;
     }
@@ -110,7 +115,8 @@ void sw_disk_free(SwDisk *disk)
         sw_disk_release(disk);
     }
     sw_child_free(disk->fuse);
-    sw_child_free(disk->server);
+    sw_child_free(disk->front);
+    sw_child_free(disk->back);
     if (disk->log) {
         fclose(disk->log);
     }
@@ -118,7 +124,6 @@ void sw_disk_free(SwDisk *disk)
     g_hash_table_destroy(disk->held);
     g_free(disk->file);
     g_free(disk->log_path);
-    g_free(disk->control);
     g_free(disk->socket);
     g_free(disk->dir);
     g_free(disk->name);
@@ -165,42 +170,25 @@ bool sw_disk_as_file(SwDisk *disk, char **why)
     return start_fuse(disk, daemon, why);
 }
 
-static void tell_server(SwDisk *disk, char command)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char answer = 0;
-
-    g_assert_cmpint(strlen(disk->control), <, sizeof(addr.sun_path));
-    strcpy(addr.sun_path, disk->control);
-    SW_CHECK(connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0,
-             "nbdkit's control socket: %s", strerror(errno));
-    SW_CHECK(RETRY_ON_EINTR(send(fd, &command, 1, 0)) == 1 &&
-             RETRY_ON_EINTR(recv(fd, &answer, 1, 0)) == 1 &&
-             answer == g_ascii_toupper(command),
-             "nbdkit did not confirm '%c'", command);
-    close(fd);
-}
-
 void sw_disk_stick(SwDisk *disk)
 {
-    tell_server(disk, 'p');
+    sw_child_freeze(disk->back);
     disk->stuck = true;
 }
 
 void sw_disk_release(SwDisk *disk)
 {
-    tell_server(disk, 'r');
+    sw_child_thaw(disk->back);
     disk->stuck = false;
 }
 
-static SwKind kind_from_log(const char *word)
+static SwKind kind_from_log(const char *word, const char *line)
 {
     SwKind kind;
 
-    /* How a punched hole of a FUSE file arrives */
+    /* A hole punched into a FUSE file arrives as zeroes that may be a hole */
     if (g_str_equal(word, "Zero")) {
-        return SW_KIND_DISCARD;
+        return strstr(line, " trim=1 ") ? SW_KIND_DISCARD : SW_KIND_WRITE;
     }
     for (kind = SW_KIND_READ; kind < SW_KIND__MAX; kind++) {
         if (g_str_equal(word, kinds[kind].nbdkit)) {
@@ -226,7 +214,7 @@ static void account_line(SwDisk *disk, const char *line)
         g_hash_table_remove(disk->held, request);
         return;
     }
-    kind = kind_from_log(word);
+    kind = kind_from_log(word, line);
     if (kind != SW_KIND_ANY) {
         disk->seen[SW_KIND_ANY]++;
         disk->seen[kind]++;

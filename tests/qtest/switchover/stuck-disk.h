@@ -2,10 +2,11 @@
 /*
  * Switchover tests: a disk that stops answering on command
  *
- * nbdkit serves a sparse disk in memory.  Its pause filter holds requests back
- * and lets them go; its log filter, in front, writes down each request as it
- * comes and each answer as it goes, so that what the disk holds back is known
- * and not guessed.
+ * Two nbdkits.  The one at the back serves a sparse disk from memory, and is
+ * stopped and continued by signal: nbdkit's pause filter would be the obvious
+ * way, but lets flushes through.  The one in front passes requests on to it,
+ * and its log filter writes down each request as it comes and each answer as it
+ * goes: so what the disk holds back is known and not guessed.
  *
  * For drivers that want a file, qemu-storage-daemon shows the same export as a
  * FUSE file: a real file whose reads, writes and fsyncs hang.

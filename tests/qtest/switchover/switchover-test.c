@@ -36,7 +36,7 @@
  */
 static const SwCase scenarios[] = {
     {
-        .path = "fail",
+        .path = "fail/request",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
@@ -61,7 +61,7 @@ static const SwCase scenarios[] = {
         .end = sw_end_fails,
     }, {
         /* No request of the guest: bdrv_flush_all() of the stop hangs */
-        .path = "retry/idle",
+        .path = "retry/idle/nbd",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
@@ -77,7 +77,7 @@ static const SwCase scenarios[] = {
         .idle = true,
         .end = sw_end_completes,
     }, {
-        .path = "retry/repeated",
+        .path = "retry/repeated/growing",
         .device = &sw_virtio_blk_iothread,
         .driver = &sw_nbd,
         .kind = SW_KIND_ANY,
@@ -92,7 +92,7 @@ static const SwCase scenarios[] = {
         .timeouts = 6,
         .end = sw_end_completes_early,
     }, {
-        .path = "retry/two-disks",
+        .path = "retry/two-disks/virtio-blk",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_ANY,
@@ -110,7 +110,7 @@ static const SwCase scenarios[] = {
         .end = sw_end_completes,
     }, {
         /* Unpatched: migrate_cancel is not even read */
-        .path = "cancel/waiting",
+        .path = "cancel/waiting/request",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
@@ -159,15 +159,23 @@ static const SwCase scenarios[] = {
         .end = sw_end_cancelled_between,
     }, {
         /* Unpatched: nobody notices before the disk answers */
-        .path = "destination-dies",
+        .path = "destination-dies/waiting",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
         .drain_timeout_ms = 5000,
         .end = sw_end_destination_dies,
     }, {
+        .path = "destination-dies/between",
+        .full = true,
+        .device = &sw_virtio_blk,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_ANY,
+        .timeouts = 2,
+        .end = sw_end_destination_dies_between,
+    }, {
         /* Unpatched: only the monitor freezes, nothing else runs */
-        .path = "paused",
+        .path = "paused/retry",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_READ,
@@ -184,7 +192,7 @@ static const SwCase scenarios[] = {
         .action = "fail",
         .end = sw_end_fails,
     }, {
-        .path = "postcopy",
+        .path = "postcopy/retry",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
@@ -218,17 +226,35 @@ static const SwCase scenarios[] = {
         .drain_timeout_ms = 30000,
         .end = sw_end_cancelled_waiting,
     }, {
-        .path = "pause-before-switchover",
+        /* As the management layer most in use goes about it */
+        .path = "libvirt/retry",
+        .device = &sw_virtio_blk,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_ANY,
+        .libvirt = true,
+        .timeouts = 2,
+        .end = sw_end_completes,
+    }, {
+        .path = "libvirt/postcopy",
         .full = true,
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_ANY,
-        .pause_before_switchover = true,
-        .timeouts = 2,
+        .libvirt = true,
+        .postcopy = true,
         .end = sw_end_completes,
     }, {
+        .path = "libvirt/fail",
+        .full = true,
+        .device = &sw_virtio_blk,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_ANY,
+        .libvirt = true,
+        .action = "fail",
+        .end = sw_end_fails,
+    }, {
         /* The guest's disk is well; what its mirror writes to is not */
-        .path = "mirror",
+        .path = "mirror/main-loop",
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
@@ -297,12 +323,6 @@ static void run_case(const void *opaque)
     }
     sw_rig_stick(rig);
     sw_rig_migrate(rig);
-    if (g_getenv("SW_DEV")) {
-        sw_rig_release(rig);
-        sw_expect_completed(rig);
-        sw_rig_free(rig);
-        return;
-    }
     if (sw_stock_mode()) {
         sw_expect_alive(rig);
     }

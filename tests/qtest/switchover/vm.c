@@ -5,6 +5,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/wait.h>
+#include "switchover/child.h"
 #include "switchover/harness.h"
 #include "switchover/vm.h"
 
@@ -32,10 +33,12 @@ static int socket_open(const char *dir, const char *vm, const char *what)
 
 /*
  * An abort ends QEMU at once: libqtest's own handler asks it to end and waits,
- * which with a stuck disk it does not.
+ * which with a stuck disk it does not.  If it sits inside the kernel waiting
+ * for a FUSE server, it ends only after that one.
  */
 static void kill_on_abort(void *opaque)
 {
+    sw_children_kill();
     sw_vm_kill(opaque);
 }
 
@@ -112,6 +115,14 @@ void sw_vm_wait_exit(SwVM *vm, int status)
     }
 }
 
+char *sw_binary_missing(const char *binary_env)
+{
+    if (!binary_env || sw_env_path(binary_env)) {
+        return NULL;
+    }
+    return g_strdup_printf("%s names no QEMU", binary_env);
+}
+
 const char *sw_guest_missing(void)
 {
     static const char *const files[] = { "vmlinuz", "initramfs.gz" };
@@ -131,14 +142,18 @@ const char *sw_guest_missing(void)
     return NULL;
 }
 
-char *sw_guest_args(const char *disks, unsigned mib_per_s)
+char *sw_guest_args(const char *disks, unsigned depth)
 {
     const char *dir = sw_env_path("SWITCHOVER_GUEST");
 
-    return g_strdup_printf("-smp 2 -m 256 "
+    /*
+     * qboot looks at no disk; SeaBIOS before 1.16.3 does, and waits 32 s for
+     * each one on AHCI.
+     */
+    return g_strdup_printf("-smp 2 -m 256 -bios qboot.rom "
                            "-kernel %s/vmlinuz -initrd %s/initramfs.gz "
-                           "-append '" GUEST_APPEND " so.disks=%s so.dirty=%u'",
-                           dir, dir, disks, mib_per_s);
+                           "-append '" GUEST_APPEND " so.disks=%s so.depth=%u'",
+                           dir, dir, disks, depth);
 }
 
 char *sw_vm_run_state(SwVM *vm)

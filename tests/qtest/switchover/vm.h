@@ -44,14 +44,17 @@ void sw_vm_kill(SwVM *vm);
  */
 void sw_vm_wait_exit(SwVM *vm, int status);
 
+/* Why @binary_env names no QEMU that can be run, or NULL if it does */
+char *sw_binary_missing(const char *binary_env);
+
 /* Why no guest can be run here, or NULL if it can */
 const char *sw_guest_missing(void);
 
 /*
- * Arguments that boot the guest with I/O on @disks, like "vda,sda".
- * @mib_per_s: RAM that it dirties.
+ * Arguments that boot the guest with I/O on @disks, like "vda,sda", @depth
+ * requests at a time on each.
  */
-char *sw_guest_args(const char *disks, unsigned mib_per_s);
+char *sw_guest_args(const char *disks, unsigned depth);
 
 /* query-status' "status" */
 char *sw_vm_run_state(SwVM *vm);
