@@ -373,8 +373,9 @@ typedef struct TimedFlushNode {
     int ret;                /* written by the coroutine, then read by the BH */
 } TimedFlushNode;
 
-/* Protected by the BQL */
+/* Protected by the BQL: what released flushes left behind */
 static int timed_flush_late_error;
+static unsigned timed_flush_left;       /* nodes that are still being flushed */
 
 static void timed_flush_node_done_bh(void *opaque)
 {
@@ -396,6 +397,7 @@ static void timed_flush_node_done_bh(void *opaque)
             flush->ret = node->ret;
         }
     }
+    timed_flush_left -= flush->released;
     bdrv_unref(node->bs);
     g_free(node);
 
@@ -404,9 +406,8 @@ static void timed_flush_node_done_bh(void *opaque)
     }
     if (flush->released) {
         g_free(flush);
-    } else {
-        aio_wait_kick();
     }
+    aio_wait_kick();
 }
 
 static void coroutine_fn timed_flush_node_co_entry(void *opaque)
@@ -470,10 +471,17 @@ void bdrv_timed_flush_release(BdrvTimedFlush *flush)
 
     trace_bdrv_timed_flush_abandon(flush->pending);
     flush->released = true;
+    timed_flush_left += flush->pending;
     if (flush->ret) {
         /* bdrv_timed_flush_done() had no chance to return it */
         timed_flush_late_error = flush->ret;
     }
+}
+
+bool bdrv_timed_flush_left_behind(void)
+{
+    GLOBAL_STATE_CODE();
+    return timed_flush_left;
 }
 
 int bdrv_timed_flush_take_late_error(void)

@@ -183,10 +183,15 @@ static int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
 {
     BdrvTimedFlush *flush;
     int flush_ret = 0;
-    int ret;
+    int ret = 0;
 
-    /* Data of an earlier attempt may be lost: do not hand over such a disk */
-    ret = bdrv_timed_flush_take_late_error();
+    while (!ret && bdrv_timed_flush_left_behind()) {
+        ret = switchover_sleep(so, deadline_ns);
+    }
+    if (!ret) {
+        /* Data may be lost although a flush now succeeds: keep such a disk */
+        ret = bdrv_timed_flush_take_late_error();
+    }
     if (ret) {
         return ret;
     }
@@ -197,9 +202,8 @@ static int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
     }
     bdrv_timed_flush_release(flush);
 
-    ret = ret ?: flush_ret ?: bdrv_timed_flush_take_late_error();
-    trace_switchover_flush(ret);
-    return ret;
+    trace_switchover_flush(ret ?: flush_ret);
+    return ret ?: flush_ret;
 }
 
 /*

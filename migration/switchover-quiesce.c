@@ -5,9 +5,9 @@
  *
  * A stopped guest that waits for its disks is downtime.  So look for a moment
  * when none of its requests is in flight while it still runs, and stop it
- * there.  Nothing is held back for that: a busy guest may offer no such moment,
- * and after SWITCHOVER_WINDOW_MS it is stopped all the same.  Then drain-timeout
- * decides about what is in flight.
+ * there.  Nothing is held back for that: a busy guest may offer no such
+ * moment, and after SWITCHOVER_WINDOW_MS it is stopped all the same.  Then
+ * drain-timeout decides about what is in flight.
  */
 
 #include "qemu/osdep.h"

@@ -132,10 +132,12 @@ bool bdrv_timed_flush_done(BdrvTimedFlush *flush, int *ret);
 void bdrv_timed_flush_release(BdrvTimedFlush *flush);
 
 /*
- * 0, or the negative errno of a released flush.  Ask before a flush is
- * started, and again when it is done: a flush that was released earlier may
- * have been in its way, and completes before it.
+ * Is any node still being flushed for a flush that was released?  Another one
+ * would only queue up behind it.
  */
+bool bdrv_timed_flush_left_behind(void);
+
+/* 0, or the negative errno of a released flush. */
 int bdrv_timed_flush_take_late_error(void);
 
 #endif /* BLOCK_TIMED_DRAIN_H */
