@@ -17,8 +17,8 @@
  * 2. The flush.
  * 3. Everything else, such as block jobs and exports, which would go on for
  *    ever: see switchover_section().  They are stopped by a drained section.
- *    Nobody may be stuck in it for long, so it is given up and begun again
- *    every SWITCHOVER_SECTION_MS while we sleep.
+ *    Nobody may be stuck in it for long, so it is given up after
+ *    SWITCHOVER_SECTION_MS while we sleep, and begun again for twice the time.
  *
  * At the end the section is in place, nothing is in flight, and the BQL has
  * been held since this was seen.
@@ -47,6 +47,7 @@
  * section blocks the main loop, but not for longer than this.
  */
 #define SWITCHOVER_SECTION_MS 80
+#define SWITCHOVER_SECTION_MAX_MS 1000
 
 static void switchover_drain_wake(void *opaque)
 {
@@ -59,6 +60,7 @@ static void switchover_section_expired(void *opaque)
     SwitchoverState *so = opaque;
 
     trace_switchover_section_expired();
+    so->section_ms = MIN(so->section_ms * 2, SWITCHOVER_SECTION_MAX_MS);
     switchover_drained_end(so);
     switchover_kick();
 }
@@ -89,11 +91,21 @@ static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
         timer_mod(&timer, so->section_end_ns);
     }
     bql_unlock();
-    qemu_sem_timedwait(&so->wake, MIN(DIV_ROUND_UP(left_ns, SCALE_MS),
+    switchover_sleep_unlocked(so, MIN(DIV_ROUND_UP(left_ns, SCALE_MS),
                                       SWITCHOVER_LOOK_MS));
     bql_lock();
     timer_del(&timer);
     return 0;
+}
+
+void switchover_sleep_unlocked(SwitchoverState *so, int64_t ms)
+{
+    int timeout_ms = ms;
+
+    /* One look at the condition serves all the kicks that came before it */
+    while (qemu_sem_timedwait(&so->wake, timeout_ms) == 0) {
+        timeout_ms = 0;
+    }
 }
 
 /*
@@ -157,25 +169,32 @@ static int switchover_round(SwitchoverState *so, int64_t deadline_ns,
  *
  * A device may be between two steps: it has fetched a request in an IOThread,
  * but not submitted it; or it has completed one, and a BH is going to begin the
- * next.  A round trip takes it over that.  Two of them are needed in the first
- * place, because an AioContext runs BHs before it looks at file descriptors
- * that became ready at the same time.
+ * next.  Round trips take it over that: an AioContext runs BHs before the
+ * handlers of file descriptors, so one trip may end before a handler that was
+ * due is called, and before that the descriptor may have become ready only
+ * after it was polled.
  */
 static int switchover_guest_rest(SwitchoverState *so, int64_t deadline_ns)
 {
-    int ret = switchover_round(so, deadline_ns, true);
+    int ret = switchover_round(so, deadline_ns, true) ?:
+              switchover_round(so, deadline_ns, true) ?:
+              switchover_round(so, deadline_ns, true);
 
-    while (!ret) {
-        ret = switchover_round(so, deadline_ns, true);
+    while (!ret && bdrv_timed_drain_guest_busy()) {
+        ret = switchover_sleep(so, deadline_ns);
         if (!ret && !bdrv_timed_drain_guest_busy()) {
-            break;
-        }
-        while (!ret && bdrv_timed_drain_guest_busy()) {
-            ret = switchover_sleep(so, deadline_ns);
+            ret = switchover_round(so, deadline_ns, true) ?:
+                  switchover_round(so, deadline_ns, true);
         }
     }
     trace_switchover_guest_rest(ret);
     return ret;
+}
+
+/* An error of the host, told apart from the ones that a wait ends with */
+static int switchover_flush_error(int ret)
+{
+    return ret == -ETIMEDOUT || ret == -ECANCELED ? -EIO : ret;
 }
 
 /* Returns 0, -ETIMEDOUT or -ECANCELED, or the negative errno of the flush */
@@ -190,7 +209,7 @@ static int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
     }
     if (!ret) {
         /* Data may be lost although a flush now succeeds: keep such a disk */
-        ret = bdrv_timed_flush_take_late_error();
+        ret = switchover_flush_error(bdrv_timed_flush_take_late_error());
     }
     if (ret) {
         return ret;
@@ -202,8 +221,9 @@ static int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
     }
     bdrv_timed_flush_release(flush);
 
-    trace_switchover_flush(ret ?: flush_ret);
-    return ret ?: flush_ret;
+    ret = ret ?: switchover_flush_error(flush_ret);
+    trace_switchover_flush(ret);
+    return ret;
 }
 
 /*
@@ -216,7 +236,7 @@ static int switchover_section(SwitchoverState *so, int64_t deadline_ns)
 
     switchover_drained_begin(so);
     so->section_end_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) +
-                         SWITCHOVER_SECTION_MS * SCALE_MS;
+                         so->section_ms * SCALE_MS;
 
     ret = switchover_round(so, deadline_ns, false);
     while (!ret && so->drained && bdrv_timed_drain_busy()) {
@@ -237,6 +257,7 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
     assert(bql_locked());
     assert(!so->drained);
 
+    so->section_ms = SWITCHOVER_SECTION_MS;
     bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
     do {
         ret = switchover_guest_rest(so, deadline_ns) ?:
@@ -245,6 +266,10 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
     } while (!ret && !so->drained);
     bdrv_timed_drain_waiter_del(&waiter);
 
+    if (!ret && switchover_interrupted(so)) {
+        switchover_drained_end(so);
+        ret = -ECANCELED;
+    }
     return ret;
 }
 

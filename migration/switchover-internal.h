@@ -56,6 +56,7 @@ typedef struct SwitchoverState {
      */
     bool drained;               /* we are in a drained section */
     int64_t section_end_ns;     /* QEMU_CLOCK_REALTIME, while we sleep in it */
+    int section_ms;             /* for how long at most */
     bool deferring;             /* requests to stop the VM are noted here */
     RunState deferred_stop;     /* RUN_STATE__MAX if there was none */
 
@@ -110,6 +111,9 @@ bool switchover_interrupted(SwitchoverState *so);
 /*
  * Called by the migration thread, BQL not held
  */
+
+/* Sleep until somebody kicks us, for at most @ms. */
+void switchover_sleep_unlocked(SwitchoverState *so, int64_t ms);
 
 /*
  * Wait until none of the running guest's disk requests is in flight, for a

@@ -38,8 +38,12 @@
 /* A request which is this old hangs */
 #define SWITCHOVER_HANG_MS 1000
 
-/* Longest sleep of the migration thread while there is nothing to send */
-#define SWITCHOVER_PACE_MS 100
+/*
+ * While an attempt is not due and nothing is to be sent, the next pass may wait
+ * this long.  Whether the attempt is due is looked at more often.
+ */
+#define SWITCHOVER_PASS_MS 1000
+#define SWITCHOVER_PACE_MS 50
 
 static SwitchoverState switchover;
 
@@ -177,17 +181,20 @@ bool switchover_may_attempt(MigrationState *s)
         return false;
     }
 
-    trace_switchover_retry(since_ms);
     return true;
 }
 
 void switchover_pace(MigrationState *s, uint64_t pending_bytes)
 {
     SwitchoverState *so = &switchover;
+    int64_t end_ns = get_clock() + SWITCHOVER_PASS_MS * SCALE_MS;
 
-    if (so->retrying && s->state == MIGRATION_STATUS_ACTIVE &&
-        pending_bytes <= s->threshold_size) {
-        qemu_sem_timedwait(&so->wake, SWITCHOVER_PACE_MS);
+    if (pending_bytes > s->threshold_size) {
+        return;
+    }
+    while (!switchover_may_attempt(s) && !switchover_interrupted(so) &&
+           get_clock() < end_ns) {
+        switchover_sleep_unlocked(so, SWITCHOVER_PACE_MS);
     }
 }
 
@@ -577,7 +584,7 @@ bool switchover_rest(MigrationState *s, Error **errp)
     return true;
 }
 
-void switchover_disks_inactive(MigrationState *s)
+void switchover_release_disks(MigrationState *s)
 {
     switchover_drained_end(&switchover);
 }

@@ -53,8 +53,8 @@ bool switchover_may_attempt(MigrationState *s);
 
 /*
  * While an attempt is not due and there is next to nothing to send
- * (@pending_bytes below the switchover threshold), sleep for a moment
- * instead of iterating over nothing.
+ * (@pending_bytes below the switchover threshold), sleep for a while instead
+ * of looking for dirty memory all the time.
  */
 void switchover_pace(MigrationState *s, uint64_t pending_bytes);
 
@@ -94,8 +94,11 @@ int switchover_stop(MigrationState *s, Error **errp);
  */
 bool switchover_rest(MigrationState *s, Error **errp);
 
-/* The disks are inactive now. */
-void switchover_disks_inactive(MigrationState *s);
+/*
+ * The disks are inactive now, or will not be: to be called before the BQL is
+ * dropped.
+ */
+void switchover_release_disks(MigrationState *s);
 
 /* The destination owns the guest. */
 void switchover_handover(MigrationState *s);

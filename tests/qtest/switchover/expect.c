@@ -235,6 +235,11 @@ static bool is_paused(void *opaque)
     return sw_vm_in_state(opaque, "paused");
 }
 
+static bool is_running(void *opaque)
+{
+    return sw_vm_in_state(opaque, "running");
+}
+
 static bool is_after_migration(void *opaque)
 {
     return sw_vm_in_state(opaque, "postmigrate");
@@ -266,6 +271,8 @@ void sw_expect_completed(SwRig *rig)
     if (rig->paused || rig->c->libvirt) {
         let_paused_destination_run(rig);
     }
+    sw_wait_until(is_running, rig->dst, SW_WAIT_MS,
+                  "the destination to be running");
     sw_guest_wait_beats(rig->dst->guest, PROOF_BEATS);
     beats = sw_guest_beats(rig->src->guest);
     g_assert_true(!rig->paused || beats == rig->paused_beats);

@@ -11,6 +11,7 @@
 struct SwGuest {
     /* Set at creation */
     char *name;
+    char *console;
     int fd;
     GThread *listener;
 
@@ -98,11 +99,12 @@ static void *listen_to_guest(void *opaque)
     return NULL;
 }
 
-SwGuest *sw_guest_new(int fd, const char *name)
+SwGuest *sw_guest_new(int fd, const char *name, const char *console)
 {
     SwGuest *guest = g_new0(SwGuest, 1);
 
     guest->name = g_strdup(name);
+    guest->console = g_strdup(console);
     guest->fd = fd;
     guest->line = g_string_new("");
     guest->beats_us = g_array_new(false, false, sizeof(int64_t));
@@ -125,8 +127,24 @@ void sw_guest_free(SwGuest *guest)
     g_free(guest->ready);
     g_free(guest->answer);
     g_free(guest->trouble);
+    g_free(guest->console);
     g_free(guest->name);
     g_free(guest);
+}
+
+/* Ends the test, for which the guest did not do @what or has trouble */
+static G_NORETURN void give_up(SwGuest *guest, const char *what)
+{
+    g_autofree char *said = NULL;
+
+    if (g_file_get_contents(guest->console, &said, NULL, NULL) && said[0]) {
+        g_test_message("%s: the guest's kernel says: %s", guest->name, said);
+    }
+    if (guest->trouble) {
+        SW_FAIL("%s: the guest says: %s", guest->name, guest->trouble);
+    }
+    SW_FAIL("%s: waited %d ms for the guest: %s", guest->name, SW_WAIT_MS,
+            what);
 }
 
 /*
@@ -139,15 +157,14 @@ static void wait_locked(SwGuest *guest, GuestCondition *cond,
 {
     int64_t end_us = sw_now_us() + SW_WAIT_MS * 1000LL;
 
-    while (!cond(guest, opaque)) {
-        SW_CHECK(!guest->trouble, "%s: the guest says: %s",
-                 guest->name, guest->trouble);
-        SW_CHECK(g_cond_wait_until(&guest->changed, &guest->lock, end_us),
-                 "%s: waited %d ms for the guest: %s",
-                 guest->name, SW_WAIT_MS, what);
+    while (!guest->trouble && !cond(guest, opaque)) {
+        if (!g_cond_wait_until(&guest->changed, &guest->lock, end_us)) {
+            give_up(guest, what);
+        }
     }
-    SW_CHECK(!guest->trouble, "%s: the guest says: %s",
-             guest->name, guest->trouble);
+    if (guest->trouble) {
+        give_up(guest, what);
+    }
 }
 
 static bool is_ready(SwGuest *guest, const void *opaque)

@@ -15,8 +15,12 @@
 
 typedef struct SwGuest SwGuest;
 
-/* Listens to the serial line @fd, which it owns; @name is for messages */
-SwGuest *sw_guest_new(int fd, const char *name);
+/*
+ * Listens to the serial line @fd, which it owns; @name is for messages.  What
+ * the guest's kernel says goes to the file @console, and is shown if the test
+ * fails for want of the guest.
+ */
+SwGuest *sw_guest_new(int fd, const char *name, const char *console);
 void sw_guest_free(SwGuest *guest);
 
 /* Waits until the guest booted and opened @disks disks */

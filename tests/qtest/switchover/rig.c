@@ -13,6 +13,12 @@
 /* A disk that neither got nor answered a request for this long is at rest */
 #define SETTLED_MS 150
 
+/*
+ * The victim stops at a random moment, or it would always be the same request
+ * of a guest that does one after the other.
+ */
+#define PHASE_US 20000
+
 /* Requests that the guest has in flight on each disk */
 #define DEPTH 4
 
@@ -279,6 +285,7 @@ static bool stick_with_request(SwRig *rig)
         set_mode(rig, "flush");
     } else {
         wait_flowing(rig);
+        g_usleep(g_random_int_range(0, PHASE_US));
         sw_disk_stick(rig->victim);
     }
     return caught_right_kind(rig);

@@ -81,7 +81,7 @@ static const SwCase scenarios[] = {
         .device = &sw_virtio_blk_iothread,
         .driver = &sw_nbd,
         .kind = SW_KIND_ANY,
-        .timeouts = 4,
+        .timeouts = 3,
         .end = sw_end_completes,
     }, {
         .path = "retry/repeated/early",

@@ -10,23 +10,23 @@
 #include "switchover/vm.h"
 
 /*
- * What the guest is told besides its disks: nothing on the screen, and no time
- * spent on what an emulated clock gets wrong.
+ * What the guest is told besides its disks: where its kernel may speak, and to
+ * spend no time on what an emulated clock gets wrong.
  */
 #define GUEST_APPEND \
-    "quiet nokaslr mitigations=off no_timer_check tsc=reliable " \
+    "console=ttyS1 quiet nokaslr mitigations=off no_timer_check tsc=reliable " \
     "cryptomgr.notests=1 " \
     "initcall_blacklist=init_kprobe_trace,load_system_certificate_list " \
     "so.hb=10"
 
-static char *socket_path(const char *dir, const char *vm, const char *what)
+static char *file_path(const char *dir, const char *vm, const char *what)
 {
     return g_strdup_printf("%s/%s.%s", dir, vm, what);
 }
 
 static int socket_open(const char *dir, const char *vm, const char *what)
 {
-    g_autofree char *path = socket_path(dir, vm, what);
+    g_autofree char *path = file_path(dir, vm, what);
 
     return sw_listen(path);
 }
@@ -42,14 +42,16 @@ static void kill_on_abort(void *opaque)
     sw_vm_kill(opaque);
 }
 
-static void connect_vm(SwVM *vm, int mon_fd, int probe_fd, int serial_fd)
+static void connect_vm(SwVM *vm, const char *dir, int mon_fd, int probe_fd,
+                       int serial_fd)
 {
     g_autofree char *probe_name = g_strdup_printf("%s (probe)", vm->name);
+    g_autofree char *console = file_path(dir, vm->name, "console");
 
     vm->mon = sw_monitor_new(sw_accept(mon_fd, "monitor"), vm->name);
     vm->probe = sw_probe_new(sw_monitor_new(sw_accept(probe_fd, "probe"),
                                             probe_name));
-    vm->guest = sw_guest_new(sw_accept(serial_fd, "serial"), vm->name);
+    vm->guest = sw_guest_new(sw_accept(serial_fd, "serial"), vm->name, console);
 }
 
 SwVM *sw_vm_new(const char *dir, const char *name, const char *binary_env,
@@ -63,7 +65,8 @@ SwVM *sw_vm_new(const char *dir, const char *name, const char *binary_env,
         "-chardev socket,id=sw-probe,path=%s.probe "
         "-mon chardev=sw-probe,mode=control "
         "-chardev socket,id=sw-serial,path=%s.serial "
-        "-serial chardev:sw-serial %s", name, base, base, base, args);
+        "-serial chardev:sw-serial -serial file:%s.console %s",
+        name, base, base, base, base, args);
     int mon_fd = socket_open(dir, name, "mon");
     int probe_fd = socket_open(dir, name, "probe");
     int serial_fd = socket_open(dir, name, "serial");
@@ -72,7 +75,7 @@ SwVM *sw_vm_new(const char *dir, const char *name, const char *binary_env,
     vm->name = g_strdup(name);
     vm->qts = qtest_init_with_env(binary_env, cmdline, true);
     qtest_add_abrt_handler(kill_on_abort, vm);
-    connect_vm(vm, mon_fd, probe_fd, serial_fd);
+    connect_vm(vm, dir, mon_fd, probe_fd, serial_fd);
     sw_vm_set_capability(vm, "events");
     return vm;
 }
