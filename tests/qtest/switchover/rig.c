@@ -309,6 +309,7 @@ static void stick_at_work(SwRig *rig)
 static void stick_paused(SwRig *rig)
 {
     g_autofree char *output = NULL;
+    int64_t start_us;
 
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
     rig->paused = true;
@@ -318,7 +319,13 @@ static void stick_paused(SwRig *rig)
     output = sw_hmp(rig->src->mon, "qemu-io -d "
                     "/machine/peripheral/dev0/virtio-backend "
                     "\"aio_read 0 4k\"");
-    SW_CHECK(caught_right_kind(rig), "no request of ours is stuck: %s", output);
+    start_us = sw_now_us();
+    while (!caught_right_kind(rig)) {
+        /* It is on its way to the server's log */
+        SW_CHECK(sw_since_ms(start_us) < SW_WAIT_MS,
+                 "no request of ours is stuck: %s", output);
+        g_usleep(10 * 1000);
+    }
 }
 
 void sw_rig_stick(SwRig *rig)
