@@ -398,6 +398,7 @@ static void timed_flush_node_done_bh(void *opaque)
         }
     }
     timed_flush_left -= flush->released;
+    bdrv_dec_in_flight(node->bs);
     bdrv_unref(node->bs);
     g_free(node);
 
@@ -441,6 +442,8 @@ BdrvTimedFlush *bdrv_timed_flush_start(void)
         node->flush = flush;
         node->bs = bs;
         bdrv_ref(bs);
+        /* The coroutine may begin later; a drained section waits for it, too */
+        bdrv_inc_in_flight(bs);
         flush->pending++;
         aio_co_enter(bdrv_get_aio_context(bs),
                      qemu_coroutine_create(timed_flush_node_co_entry, node));

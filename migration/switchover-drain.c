@@ -12,8 +12,9 @@
  * The disks come to rest in three steps:
  *
  * 1. The guest's devices, see switchover_guest_rest().  The vCPUs are paused:
- *    what the devices have begun comes to an end.  This is watched from
- *    outside, because a drained section would park the rest of what they do.
+ *    what the devices have begun comes to an end, and does not wait for I/O
+ *    limits.  This is watched from outside, because a drained section would
+ *    park the rest of what they do.
  * 2. The flush.
  * 3. Everything else, such as block jobs and exports, which would go on for
  *    ever: see switchover_section().  They are stopped by a drained section.
@@ -49,6 +50,9 @@
 #define SWITCHOVER_SECTION_MS 80
 #define SWITCHOVER_SECTION_MAX_MS 1000
 
+/* Neither a deadline nor a reason to stop waiting */
+#define SWITCHOVER_NO_DEADLINE INT64_MAX
+
 static void switchover_drain_wake(void *opaque)
 {
     switchover_kick();
@@ -67,8 +71,9 @@ static void switchover_section_expired(void *opaque)
 
 /*
  * Sleep until something may have happened.  Returns 0 if it is worth looking
- * at the condition again, else -ETIMEDOUT or -ECANCELED.  A drained section
- * may be over afterwards.
+ * at the condition again, else -ETIMEDOUT or -ECANCELED.  Always returns 0 if
+ * @deadline_ns is SWITCHOVER_NO_DEADLINE.  A drained section may be over
+ * afterwards.
  */
 static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
 {
@@ -77,7 +82,7 @@ static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
 
     assert(bql_locked());
 
-    if (switchover_interrupted(so)) {
+    if (deadline_ns != SWITCHOVER_NO_DEADLINE && switchover_interrupted(so)) {
         return -ECANCELED;
     }
     left_ns = deadline_ns - get_clock();
@@ -91,7 +96,7 @@ static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
         timer_mod(&timer, so->section_end_ns);
     }
     bql_unlock();
-    switchover_sleep_unlocked(so, MIN(DIV_ROUND_UP(left_ns, SCALE_MS),
+    switchover_sleep_unlocked(so, MIN(left_ns / SCALE_MS + 1,
                                       SWITCHOVER_LOOK_MS));
     bql_lock();
     timer_del(&timer);
@@ -176,6 +181,7 @@ static int switchover_round(SwitchoverState *so, int64_t deadline_ns,
  */
 static int switchover_guest_rest(SwitchoverState *so, int64_t deadline_ns)
 {
+    BdrvIoLimitsLift *lift = bdrv_io_limits_lift();
     int ret = switchover_round(so, deadline_ns, true) ?:
               switchover_round(so, deadline_ns, true) ?:
               switchover_round(so, deadline_ns, true);
@@ -187,6 +193,7 @@ static int switchover_guest_rest(SwitchoverState *so, int64_t deadline_ns)
                   switchover_round(so, deadline_ns, true);
         }
     }
+    bdrv_io_limits_restore(lift);
     trace_switchover_guest_rest(ret);
     return ret;
 }
@@ -271,6 +278,22 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
         ret = -ECANCELED;
     }
     return ret;
+}
+
+void switchover_rest_at_leisure(SwitchoverState *so)
+{
+    BdrvTimedDrainWaiter waiter;
+
+    assert(bql_locked());
+    assert(!so->drained);
+
+    so->section_ms = SWITCHOVER_SECTION_MS;
+    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
+    do {
+        switchover_guest_rest(so, SWITCHOVER_NO_DEADLINE);
+        switchover_section(so, SWITCHOVER_NO_DEADLINE);
+    } while (!so->drained);
+    bdrv_timed_drain_waiter_del(&waiter);
 }
 
 int switchover_wait_guest_idle(SwitchoverState *so, int64_t deadline_ns)

@@ -141,6 +141,13 @@ void switchover_drained_end(SwitchoverState *so);
 int switchover_settle(SwitchoverState *so, int64_t deadline_ns);
 
 /*
+ * Bring the disks of the stopped guest to rest, without a flush, no matter how
+ * long it takes and what becomes of the migration.  Drops the BQL while it
+ * sleeps.  A drained section is in place afterwards.
+ */
+void switchover_rest_at_leisure(SwitchoverState *so);
+
+/*
  * Wait until no guest device has a request in flight; the guest may run.  Drops
  * the BQL while it sleeps.  Returns 0, -ETIMEDOUT or -ECANCELED.
  */

@@ -274,27 +274,51 @@ static void switchover_stop_devices(SwitchoverState *so)
     so->devices_stopped = true;
 }
 
+/* Can the guest be left in @state when the switchover backs out? */
+static bool switchover_can_defer(RunState state)
+{
+    switch (state) {
+    case RUN_STATE_GUEST_PANICKED:
+    case RUN_STATE_INTERNAL_ERROR:
+    case RUN_STATE_IO_ERROR:
+    case RUN_STATE_PAUSED:
+    case RUN_STATE_SHUTDOWN:
+    case RUN_STATE_WATCHDOG:
+        return true;
+    default:
+        /* A step on the way to something else, such as loading a snapshot */
+        return false;
+    }
+}
+
 /*
  * Let the guest go on at the source as if nothing had been tried.  If somebody
  * asked to stop it in the meantime, this takes effect now.
+ *
+ * A device that was stopped may wait for its disk when it is started again, to
+ * move it to an IOThread.  That is waited for here, without the BQL: the guest
+ * cannot run sooner, but everything else can.
  */
 static void switchover_back_out(SwitchoverState *so)
 {
-    RunState deferred_stop = so->deferred_stop;
     RunState old_state = so->ms->vm_old_state;
-    RunState requested;
+    RunState deferred_stop, requested;
 
     assert(bql_locked());
 
-    if (qemu_vmstop_requested(&requested)) {
+    trace_switchover_back_out(so->vcpus_paused, so->devices_stopped);
+
+    if (!so->vcpus_paused || !so->devices_stopped) {
+        switchover_drained_end(so);
+    } else if (!so->drained) {
+        switchover_rest_at_leisure(so);
+    }
+
+    deferred_stop = so->deferred_stop;
+    if (qemu_vmstop_requested(&requested) && switchover_can_defer(requested)) {
         /* The main loop did not come round to it yet; vm_start() forgets it */
         deferred_stop = requested;
     }
-
-    trace_switchover_back_out(so->vcpus_paused, so->devices_stopped);
-
-    switchover_drained_end(so);
-
     so->deferring = false;
     so->deferred_stop = RUN_STATE__MAX;
     so->ms->vm_old_state = -1;
@@ -316,25 +340,9 @@ static void switchover_back_out(SwitchoverState *so)
     }
     so->vcpus_paused = false;
     so->devices_stopped = false;
+    switchover_drained_end(so);
 
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
-}
-
-/* Can the guest be left in @state when the switchover backs out? */
-static bool switchover_can_defer(RunState state)
-{
-    switch (state) {
-    case RUN_STATE_GUEST_PANICKED:
-    case RUN_STATE_INTERNAL_ERROR:
-    case RUN_STATE_IO_ERROR:
-    case RUN_STATE_PAUSED:
-    case RUN_STATE_SHUTDOWN:
-    case RUN_STATE_WATCHDOG:
-        return true;
-    default:
-        /* A step on the way to something else, such as loading a snapshot */
-        return false;
-    }
 }
 
 bool switchover_defer_vm_stop(RunState state)
@@ -415,7 +423,10 @@ static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
     /* What is no request is known to a drained section only */
     switchover_drained_begin(so);
     requests = bdrv_inflight_requests(SWITCHOVER_REQUESTS_MAX, &omitted);
-    switchover_back_out(so);
+    switchover_drained_end(so);
+    if (!so->devices_stopped) {
+        switchover_back_out(so);
+    }
     elapsed_ms = (get_clock() - so->stopped_ns) / SCALE_MS;
 
     WITH_QEMU_LOCK_GUARD(&so->lock) {
@@ -425,6 +436,10 @@ static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
                                DrainTimeoutAction_str(action));
     qapi_event_send_migration_drain_timeout(so->attempts, elapsed_ms, action,
                                             requests, omitted);
+    if (so->devices_stopped) {
+        /* This may take as long as the disk is stuck */
+        switchover_back_out(so);
+    }
 
     if (action == DRAIN_TIMEOUT_ACTION_RETRY) {
         switchover_schedule_retry(so);

@@ -97,6 +97,18 @@ bool bdrv_timed_drain_held_back(void);
 bool bdrv_timed_drain_guest_busy(void);
 
 /*
+ * Lift the I/O limits of all guest devices, and of all throttle nodes, until
+ * bdrv_io_limits_restore().  Requests that wait for their turn go on at once.
+ * May be nested.  Takes references: what is removed in the meantime goes away
+ * when the limits are restored.
+ */
+typedef struct BdrvIoLimitsLift BdrvIoLimitsLift;
+BdrvIoLimitsLift *bdrv_io_limits_lift(void);
+
+/* Frees @lift. */
+void bdrv_io_limits_restore(BdrvIoLimitsLift *lift);
+
+/*
  * The requests in flight, oldest first, at most @max of them; @omitted is
  * set to the number of the others, so that @max == 0 counts them.  A request
  * that a node has merely passed on unchanged to its child is listed once, for

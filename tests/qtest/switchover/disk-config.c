@@ -88,6 +88,7 @@ const SwDevice *const sw_devices[] = {
 };
 
 const SwDriver sw_nbd = { "nbd", NULL, false };
+const SwDriver sw_nbd_throttled = { "nbd-throttled", NULL, false, true };
 const SwDriver sw_file_threads = { "file-threads", "threads", false };
 const SwDriver sw_file_native = { "file-native", "native", false };
 const SwDriver sw_file_io_uring = { "file-io_uring", "io_uring", false };
@@ -135,8 +136,9 @@ bool sw_driver_prepare(const SwDriver *driver, SwDisk *disk, char **why)
 char *sw_driver_args(const SwDriver *driver, SwDisk *disk, unsigned n)
 {
     g_autofree char *node = g_strdup_printf("disk%u", n);
+    bool stacked = driver->qcow2 || driver->throttled;
     g_autofree char *lower = g_strdup_printf("disk%u%s", n,
-                                             driver->qcow2 ? "-proto" : "");
+                                             stacked ? "-proto" : "");
     g_autofree char *upper = NULL;
     g_autofree char *proto = NULL;
 
@@ -151,6 +153,11 @@ char *sw_driver_args(const SwDriver *driver, SwDisk *disk, unsigned n)
     if (driver->qcow2) {
         upper = g_strdup_printf(" -blockdev driver=qcow2,node-name=%s,file=%s,"
                                 "discard=unmap", node, lower);
+    } else if (driver->throttled) {
+        upper = g_strdup_printf(" -object throttle-group,id=limits"
+                                " -blockdev driver=throttle,node-name=%s,"
+                                "file=%s,throttle-group=limits,discard=unmap",
+                                node, lower);
     }
     return g_strdup_printf("-blockdev %s,node-name=%s,discard=unmap%s",
                            proto, lower, upper ?: "");

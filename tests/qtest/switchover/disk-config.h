@@ -20,6 +20,7 @@ typedef struct SwDriver {
     const char *name;           /* in the test's path */
     const char *aio;            /* NULL: straight over NBD */
     bool qcow2;
+    bool throttled;             /* by throttle group "limits", unlimited yet */
 } SwDriver;
 
 extern const SwDevice sw_virtio_blk;
@@ -32,6 +33,7 @@ extern const SwDevice sw_ide;
 extern const SwDevice sw_ahci;
 
 extern const SwDriver sw_nbd;
+extern const SwDriver sw_nbd_throttled;
 extern const SwDriver sw_file_threads;
 extern const SwDriver sw_file_native;
 extern const SwDriver sw_file_io_uring;

@@ -22,6 +22,12 @@ void sw_expect_timeouts(SwRig *rig);
  */
 void sw_expect_alive(SwRig *rig);
 
+/* As above, for the monitor alone */
+void sw_expect_monitor_alive(SwRig *rig);
+
+/* Waits until no request comes to the victim although the guest works */
+void sw_expect_requests_queued(SwRig *rig);
+
 /* Waits until the guest is stopped, and the source waits for its requests */
 void sw_expect_waiting(SwRig *rig);
 

@@ -302,19 +302,11 @@ static void stick_at_work(SwRig *rig)
     }
 }
 
-/*
- * A guest that the user stopped sends nothing, so a request that is not the
- * guest's is put in flight on its disk.
- */
-static void stick_paused(SwRig *rig)
+void sw_rig_stick_by_monitor(SwRig *rig)
 {
     g_autofree char *output = NULL;
     int64_t start_us;
 
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
-    rig->paused = true;
-    sw_guest_wait_silence(rig->src->guest, SETTLED_MS);
-    rig->paused_beats = sw_guest_beats(rig->src->guest);
     sw_disk_stick(rig->victim);
     output = sw_hmp(rig->src->mon, "qemu-io -d "
                     "/machine/peripheral/dev0/virtio-backend "
@@ -326,6 +318,19 @@ static void stick_paused(SwRig *rig)
                  "no request of ours is stuck: %s", output);
         g_usleep(10 * 1000);
     }
+}
+
+/*
+ * A guest that the user stopped sends nothing, so a request that is not the
+ * guest's is put in flight on its disk.
+ */
+static void stick_paused(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
+    rig->paused = true;
+    sw_guest_wait_silence(rig->src->guest, SETTLED_MS);
+    rig->paused_beats = sw_guest_beats(rig->src->guest);
+    sw_rig_stick_by_monitor(rig);
 }
 
 void sw_rig_stick(SwRig *rig)

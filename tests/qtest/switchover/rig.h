@@ -54,6 +54,8 @@ typedef struct SwCase {
      * the flush of the switchover itself hangs.
      */
     bool idle;
+    /* Nothing hangs when the migration begins; the end sees to what does */
+    bool healthy;
 
     bool postcopy;
     bool pause_before_switchover;
@@ -108,6 +110,8 @@ SwRig *sw_rig_new(const SwCase *c);
 void sw_rig_free(SwRig *rig);
 
 void sw_rig_stick(SwRig *rig);
+/* The victim holds a request of the source's monitor, on the guest's disk */
+void sw_rig_stick_by_monitor(SwRig *rig);
 void sw_rig_release(SwRig *rig);
 
 void sw_rig_migrate(SwRig *rig);

@@ -11,6 +11,9 @@
 /* migrate_cancel takes effect within this, whatever is stuck */
 #define CANCEL_LIMIT_MS 500
 
+/* Requests per second: those in flight take far longer than drain-timeout */
+#define LIMIT_IOPS 2
+
 /* Below the longest back-off, 8 s, and above what a switchover takes */
 #define EARLY_LIMIT_MS 5000
 
@@ -88,6 +91,31 @@ void sw_end_fails(SwRig *rig)
     sw_expect_account(rig);
     sw_expect_alive(rig);
     expect_as_before(rig);
+}
+
+void sw_end_completes_at_once(SwRig *rig)
+{
+    sw_expect_completed(rig);
+    g_assert_cmpuint(sw_event_count(rig->src->mon, "MIGRATION_DRAIN_TIMEOUT"),
+                     ==, 0);
+}
+
+void sw_end_fails_after_pre_switchover(SwRig *rig)
+{
+    sw_status_wait(rig->src->mon, "pre-switchover");
+    sw_rig_stick_by_monitor(rig);
+    sw_probe_mark(rig->src->probe);
+    rig->begun_us = sw_now_us();
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
+              " 'arguments': { 'state': 'pre-switchover' } }");
+    sw_event_wait(rig->src->mon, "MIGRATION_DRAIN_TIMEOUT", 0, NULL);
+    sw_expect_monitor_alive(rig);
+
+    sw_rig_release(rig);
+    sw_status_wait(rig->src->mon, "failed");
+    sw_expect_error_names_request(rig);
+    sw_expect_on_source(rig);
+    sw_expect_working(rig);
 }
 
 static void cancel(SwRig *rig)
@@ -200,4 +228,22 @@ void sw_finish_export(SwRig *rig)
               " 'id': 'export', 'mode': 'hard' } }");
     sw_event_wait(rig->src->mon, "BLOCK_EXPORT_DELETED", 0, NULL);
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'nbd-server-stop' }");
+}
+
+/* The destination, which has not begun, is not limited */
+void sw_setup_group_limits(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'qom-set', 'arguments': {"
+              " 'path': '/objects/limits', 'property': 'limits', 'value': {"
+              " 'iops-total': %d } } }", LIMIT_IOPS);
+    sw_expect_requests_queued(rig);
+}
+
+void sw_setup_device_limits(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'block_set_io_throttle',"
+              " 'arguments': { 'id': '/machine/peripheral/dev0/virtio-backend',"
+              " 'bps': 0, 'bps_rd': 0, 'bps_wr': 0, 'iops': %d,"
+              " 'iops_rd': 0, 'iops_wr': 0 } }", LIMIT_IOPS);
+    sw_expect_requests_queued(rig);
 }

@@ -25,6 +25,16 @@ void sw_end_cancelled_between(SwRig *rig);
 void sw_end_destination_dies(SwRig *rig);
 /* The destination dies between two attempts */
 void sw_end_destination_dies_between(SwRig *rig);
+/*
+ * Nothing hangs: completes at the first attempt, although the guest's requests
+ * wait for I/O limits
+ */
+void sw_end_completes_at_once(SwRig *rig);
+/*
+ * A request hangs that is made after pre-switchover, with the devices stopped:
+ * fails; the guest runs again when the victim answers, the monitor always
+ */
+void sw_end_fails_after_pre_switchover(SwRig *rig);
 
 /*
  * Set-ups, and what undoes them at pre-switchover where they would not let
@@ -37,5 +47,8 @@ void sw_finish_mirror(SwRig *rig);
 /* The second disk is an NBD export that somebody writes to, and the victim */
 void sw_setup_export(SwRig *rig);
 void sw_finish_export(SwRig *rig);
+/* Few requests a second, by the throttle group or by the device's own limit */
+void sw_setup_group_limits(SwRig *rig);
+void sw_setup_device_limits(SwRig *rig);
 
 #endif /* SWITCHOVER_SCENARIO_H */

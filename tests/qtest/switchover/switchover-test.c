@@ -283,6 +283,37 @@ static const SwCase scenarios[] = {
         .setup = sw_setup_export,
         .at_pre_switchover = sw_finish_export,
         .end = sw_end_completes,
+    }, {
+        /*
+         * Unpatched: completes.  With drain-timeout, but without
+         * bdrv_io_limits_lift(): MIGRATION_DRAIN_TIMEOUT.
+         */
+        .path = "limits/group",
+        .healthy = true,
+        .device = &sw_virtio_blk_iothread,
+        .driver = &sw_nbd_throttled,
+        .kind = SW_KIND_WRITE,
+        .setup = sw_setup_group_limits,
+        .end = sw_end_completes_at_once,
+    }, {
+        /* The same */
+        .path = "limits/device",
+        .full = true,
+        .healthy = true,
+        .device = &sw_virtio_blk,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_WRITE,
+        .setup = sw_setup_device_limits,
+        .end = sw_end_completes_at_once,
+    }, {
+        /* Unpatched: the monitor freezes.  The IOThread is what waits. */
+        .path = "pre-switchover/fail",
+        .healthy = true,
+        .device = &sw_virtio_blk_iothread,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_READ,
+        .pause_before_switchover = true,
+        .end = sw_end_fails_after_pre_switchover,
     },
 };
 
@@ -321,9 +352,11 @@ static void run_case(const void *opaque)
     if (!rig) {
         return;
     }
-    sw_rig_stick(rig);
+    if (!c->healthy) {
+        sw_rig_stick(rig);
+    }
     sw_rig_migrate(rig);
-    if (sw_stock_mode()) {
+    if (sw_stock_mode() && !c->healthy) {
         sw_expect_alive(rig);
     }
     c->end(rig);
