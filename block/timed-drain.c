@@ -101,6 +101,26 @@ bool bdrv_timed_drain_guest_busy(void)
     return false;
 }
 
+bool bdrv_timed_drain_in_flight(void)
+{
+    BlockDriverState *bs = NULL;
+    BlockBackend *blk = NULL;
+
+    GLOBAL_STATE_CODE();
+
+    while ((blk = blk_all_next(blk))) {
+        if (blk_has_in_flight(blk)) {
+            return true;
+        }
+    }
+    while ((bs = bdrv_next_all_states(bs))) {
+        if (qatomic_read(&bs->in_flight)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool bdrv_timed_drain_held_back(void)
 {
     BlockBackend *blk = NULL;
@@ -108,7 +128,7 @@ bool bdrv_timed_drain_held_back(void)
     GLOBAL_STATE_CODE();
 
     while ((blk = blk_all_next(blk))) {
-        if (blk_has_queued_requests(blk)) {
+        if (!blk_is_exported(blk) && blk_has_queued_requests(blk)) {
             return true;
         }
     }
@@ -284,6 +304,11 @@ static char *inflight_device_id(DeviceState *dev)
     return NULL;
 }
 
+char *bdrv_timed_drain_device_name(DeviceState *dev)
+{
+    return inflight_device_id(dev) ?: object_get_canonical_path(OBJECT(dev));
+}
+
 /* Name of the guest device which uses @bs, NULL if there is none */
 static char * GRAPH_RDLOCK inflight_device(BlockDriverState *bs)
 {
@@ -293,7 +318,7 @@ static char * GRAPH_RDLOCK inflight_device(BlockDriverState *bs)
         DeviceState *dev = blk_get_attached_dev(blk);
 
         if (dev && blk_bs(blk) && inflight_is_below(bs, blk_bs(blk))) {
-            return inflight_device_id(dev) ?: blk_get_attached_dev_id(blk);
+            return bdrv_timed_drain_device_name(dev);
         }
     }
     return NULL;
@@ -495,4 +520,10 @@ int bdrv_timed_flush_take_late_error(void)
 
     timed_flush_late_error = 0;
     return ret;
+}
+
+void bdrv_timed_flush_put_late_error(int ret)
+{
+    GLOBAL_STATE_CODE();
+    timed_flush_late_error = ret;
 }

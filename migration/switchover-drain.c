@@ -69,13 +69,18 @@ static void switchover_section_expired(void *opaque)
     switchover_kick();
 }
 
-/*
- * Sleep until something may have happened.  Returns 0 if it is worth looking
- * at the condition again, else -ETIMEDOUT or -ECANCELED.  Always returns 0 if
- * @deadline_ns is SWITCHOVER_NO_DEADLINE.  A drained section may be over
- * afterwards.
- */
-static int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
+void switchover_drain_waiter_add(BdrvTimedDrainWaiter *waiter)
+{
+    bdrv_timed_drain_waiter_add(waiter, switchover_drain_wake, NULL);
+}
+
+void switchover_drain_waiter_del(BdrvTimedDrainWaiter *waiter)
+{
+    bdrv_timed_drain_waiter_del(waiter);
+}
+
+/* Always returns 0 if @deadline_ns is SWITCHOVER_NO_DEADLINE */
+int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
 {
     QEMUTimer timer;
     int64_t left_ns;
@@ -113,10 +118,6 @@ void switchover_sleep_unlocked(SwitchoverState *so, int64_t ms)
     }
 }
 
-/*
- * A round trip through AioContexts: whatever was being dispatched there when
- * it began has been dispatched when it is over.
- */
 typedef struct SwitchoverRound {
     unsigned pending;           /* atomic */
 } SwitchoverRound;
@@ -149,9 +150,8 @@ static int switchover_round_visit_iothread(Object *obj, void *opaque)
     return 0;
 }
 
-/* Returns 0, -ETIMEDOUT or -ECANCELED */
-static int switchover_round(SwitchoverState *so, int64_t deadline_ns,
-                            bool main_context)
+int switchover_round(SwitchoverState *so, int64_t deadline_ns,
+                     bool main_context)
 {
     SwitchoverRound *round = g_atomic_rc_box_new0(SwitchoverRound);
     int ret = 0;
@@ -265,13 +265,13 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
     assert(!so->drained);
 
     so->section_ms = SWITCHOVER_SECTION_MS;
-    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
+    switchover_drain_waiter_add(&waiter);
     do {
         ret = switchover_guest_rest(so, deadline_ns) ?:
               switchover_flush(so, deadline_ns) ?:
               switchover_section(so, deadline_ns);
     } while (!ret && !so->drained);
-    bdrv_timed_drain_waiter_del(&waiter);
+    switchover_drain_waiter_del(&waiter);
 
     if (!ret && switchover_interrupted(so)) {
         switchover_drained_end(so);
@@ -288,12 +288,12 @@ void switchover_rest_at_leisure(SwitchoverState *so)
     assert(!so->drained);
 
     so->section_ms = SWITCHOVER_SECTION_MS;
-    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
+    switchover_drain_waiter_add(&waiter);
     do {
         switchover_guest_rest(so, SWITCHOVER_NO_DEADLINE);
         switchover_section(so, SWITCHOVER_NO_DEADLINE);
     } while (!so->drained);
-    bdrv_timed_drain_waiter_del(&waiter);
+    switchover_drain_waiter_del(&waiter);
 }
 
 int switchover_wait_guest_idle(SwitchoverState *so, int64_t deadline_ns)
@@ -303,11 +303,11 @@ int switchover_wait_guest_idle(SwitchoverState *so, int64_t deadline_ns)
 
     assert(bql_locked());
 
-    bdrv_timed_drain_waiter_add(&waiter, switchover_drain_wake, NULL);
+    switchover_drain_waiter_add(&waiter);
     while (!ret && bdrv_timed_drain_guest_busy()) {
         ret = switchover_sleep(so, deadline_ns);
     }
-    bdrv_timed_drain_waiter_del(&waiter);
+    switchover_drain_waiter_del(&waiter);
 
     return ret;
 }

@@ -7,7 +7,9 @@
 #ifndef QEMU_MIGRATION_SWITCHOVER_INTERNAL_H
 #define QEMU_MIGRATION_SWITCHOVER_INTERNAL_H
 
+#include "block/background-pause.h"
 #include "block/timed-drain.h"
+#include "hw/virtio/virtio-hold.h"
 #include "migration/migration.h"
 #include "qapi/qapi-types-run-state.h"
 #include "qapi/qapi-types-switchover.h"
@@ -32,13 +34,28 @@ typedef struct SwitchoverLog {
     unsigned n_phases;
 } SwitchoverLog;
 
+/* A request which is this old hangs */
+#define SWITCHOVER_HANG_MS 1000
+
+/* With inflight-free-switchover.  All fields are protected by the BQL. */
+typedef struct SwitchoverWindow {
+    bool open;
+    bool hit;                   /* the last one ended with nothing in flight */
+    bool settled;               /* the hold has reached all threads */
+    bool flushed;               /* since then */
+    unsigned depth;             /* requests which the hold admits */
+    int64_t begin_ns, end_ns;
+    int64_t next_ns;            /* the next one does not begin before */
+    int64_t left_ns;            /* when the iteration got its turn */
+    BdrvTimedFlush *flush;      /* in progress */
+} SwitchoverWindow;
+
 typedef struct SwitchoverState {
     MigrationState *ms;
 
     /*
      * Migration thread only
      */
-    bool vcpus_paused;          /* by us, and they ran before */
     bool devices_stopped;       /* VM state change handlers have run */
     int64_t stopped_ns;         /* when the vCPUs had been paused */
     unsigned quiesce_misses;    /* windows in a row without an attempt */
@@ -54,6 +71,12 @@ typedef struct SwitchoverState {
     /*
      * BQL
      */
+    bool vcpus_paused;          /* by us, and they ran before */
+    SwitchoverWindow window;
+    bool holding;               /* guest requests, in their virtqueues */
+    VirtIOHold hold;
+    BdrvBackgroundPause *background;    /* NULL: not paused */
+    QEMUTimer *hold_timer;
     bool drained;               /* we are in a drained section */
     int64_t section_end_ns;     /* QEMU_CLOCK_REALTIME, while we sleep in it */
     int section_ms;             /* for how long at most */
@@ -108,6 +131,9 @@ bool switchover_is_bounded(SwitchoverState *so);
 /* Was the migration cancelled, or did it fail, while we were not looking? */
 bool switchover_interrupted(SwitchoverState *so);
 
+/* Are requests held for this migration? */
+bool switchover_holds(SwitchoverState *so);
+
 /*
  * Called by the migration thread, BQL not held
  */
@@ -116,15 +142,59 @@ bool switchover_interrupted(SwitchoverState *so);
 void switchover_sleep_unlocked(SwitchoverState *so, int64_t ms);
 
 /*
- * Wait until none of the running guest's disk requests is in flight, for a
- * limited time.  Returns whether to stop the guest now; if not, iterating has
- * to go on.  @precopy: what is left to send has to fit into the downtime.
+ * The two ways of phase quiesce: with switchover_holds(), and without.  Return
+ * whether to stop the guest now; if not, iterating has to go on.  @precopy:
+ * what is left to send has to fit into the downtime.
  */
-bool switchover_quiesce_window(SwitchoverState *so, bool precopy);
+bool switchover_hold_window(SwitchoverState *so, bool precopy);
+bool switchover_look_window(SwitchoverState *so, bool precopy);
+
+/*
+ * Called by the main loop thread, BQL held
+ */
+
+/* Guest devices whose requests are not held, and why. */
+SwitchoverWatchedDeviceList *switchover_watched_devices(void);
 
 /*
  * Called by the migration thread, BQL held
  */
+
+/*
+ * Hold guest requests, but for @depth of each device; pause jobs and exports;
+ * end both at @end_ns (get_clock()), or only the latter if the guest is stopped
+ * then.  Each may be done again.
+ */
+void switchover_hold_begin(SwitchoverState *so, unsigned depth);
+void switchover_background_begin(SwitchoverState *so);
+void switchover_hold_until(SwitchoverState *so, int64_t end_ns);
+
+/* Let jobs and exports go on; or guest requests as well. */
+void switchover_background_end(SwitchoverState *so);
+void switchover_hold_end(SwitchoverState *so);
+
+/* The window is over, if there is one; the caller ends the hold. */
+void switchover_window_expired(SwitchoverState *so);
+
+/* Let the end of a request, or of a round trip, end switchover_sleep(). */
+void switchover_drain_waiter_add(BdrvTimedDrainWaiter *waiter);
+void switchover_drain_waiter_del(BdrvTimedDrainWaiter *waiter);
+
+/*
+ * Sleep until something may have happened, without the BQL.  Returns 0 if it is
+ * worth looking at the condition again, else -ETIMEDOUT or -ECANCELED.  A
+ * drained section, or a hold, may be over afterwards.
+ */
+int switchover_sleep(SwitchoverState *so, int64_t deadline_ns);
+
+/*
+ * A round trip through the AioContexts of all IOThreads, and through the main
+ * one if @main_context: whatever was being dispatched there when it began has
+ * been dispatched when it is over.  Sleeps.  Returns 0, -ETIMEDOUT or
+ * -ECANCELED.
+ */
+int switchover_round(SwitchoverState *so, int64_t deadline_ns,
+                     bool main_context);
 
 /* Begin or end a drained section; nothing happens if it is so already. */
 void switchover_drained_begin(SwitchoverState *so);

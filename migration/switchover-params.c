@@ -13,47 +13,88 @@
 #include "system/runstate.h"
 
 #define DRAIN_TIMEOUT_MAX_MS (3600 * 1000)
+#define QUIESCE_WINDOW_MAX_MS 1000
+#define QUIESCE_INTERVAL_MAX_MS (3600 * 1000)
+#define QUIESCE_QUEUE_DEPTH_MAX 65535
+
+/* Member and MigrationParameter */
+#define SWITCHOVER_PARAMETERS(DO)                       \
+    DO(drain_timeout, DRAIN_TIMEOUT)                    \
+    DO(drain_timeout_action, DRAIN_TIMEOUT_ACTION)      \
+    DO(quiesce_window, QUIESCE_WINDOW)                  \
+    DO(quiesce_interval, QUIESCE_INTERVAL)              \
+    DO(quiesce_queue_depth, QUIESCE_QUEUE_DEPTH)
 
 void switchover_params_init(SwitchoverParameters *params)
 {
-    params->has_drain_timeout = true;
-    params->has_drain_timeout_action = true;
+#define MARK_AS_PRESENT(member, which)                  \
+    params->has_##member = true;
+
+    SWITCHOVER_PARAMETERS(MARK_AS_PRESENT)
+#undef MARK_AS_PRESENT
 }
 
 void switchover_params_apply(SwitchoverParameters *dst,
                              const SwitchoverParameters *src)
 {
-    if (src->has_drain_timeout) {
-        dst->has_drain_timeout = true;
-        dst->drain_timeout = src->drain_timeout;
+#define COPY_IF_PRESENT(member, which)                  \
+    if (src->has_##member) {                            \
+        dst->has_##member = true;                       \
+        dst->member = src->member;                      \
     }
-    if (src->has_drain_timeout_action) {
-        dst->has_drain_timeout_action = true;
-        dst->drain_timeout_action = src->drain_timeout_action;
+
+    SWITCHOVER_PARAMETERS(COPY_IF_PRESENT)
+#undef COPY_IF_PRESENT
+}
+
+static bool switchover_param_in_range(MigrationParameter which, bool present,
+                                      uint64_t value, uint64_t min,
+                                      uint64_t max, const char *unit,
+                                      Error **errp)
+{
+    if (!present || (value >= min && value <= max)) {
+        return true;
     }
+    error_setg(errp, "Parameter '%s' expects a number of %s from %" PRIu64
+               " to %" PRIu64, MigrationParameter_str(which), unit, min, max);
+    return false;
 }
 
 bool switchover_params_check(const SwitchoverParameters *params, Error **errp)
 {
-    if (params->has_drain_timeout &&
-        params->drain_timeout > DRAIN_TIMEOUT_MAX_MS) {
-        error_setg(errp, "Parameter 'drain-timeout' expects a number of "
-                   "milliseconds from 0 (wait for as long as it takes) to %d",
-                   DRAIN_TIMEOUT_MAX_MS);
-        return false;
-    }
-    return true;
+    return switchover_param_in_range(MIGRATION_PARAMETER_DRAIN_TIMEOUT,
+                                     params->has_drain_timeout,
+                                     params->drain_timeout,
+                                     0, DRAIN_TIMEOUT_MAX_MS,
+                                     "milliseconds (0: as long as it takes)",
+                                     errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_QUIESCE_WINDOW,
+                                     params->has_quiesce_window,
+                                     params->quiesce_window,
+                                     1, QUIESCE_WINDOW_MAX_MS,
+                                     "milliseconds", errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_QUIESCE_INTERVAL,
+                                     params->has_quiesce_interval,
+                                     params->quiesce_interval,
+                                     0, QUIESCE_INTERVAL_MAX_MS,
+                                     "milliseconds", errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_QUIESCE_QUEUE_DEPTH,
+                                     params->has_quiesce_queue_depth,
+                                     params->quiesce_queue_depth,
+                                     0, QUIESCE_QUEUE_DEPTH_MAX,
+                                     "requests (0: none)", errp);
 }
 
 /* The first parameter that is present, NULL if there is none */
 static const char *switchover_params_first(const SwitchoverParameters *params)
 {
-    if (params->has_drain_timeout) {
-        return "drain-timeout";
+#define RETURN_IF_PRESENT(member, which)                \
+    if (params->has_##member) {                         \
+        return MigrationParameter_str(MIGRATION_PARAMETER_##which); \
     }
-    if (params->has_drain_timeout_action) {
-        return "drain-timeout-action";
-    }
+
+    SWITCHOVER_PARAMETERS(RETURN_IF_PRESENT)
+#undef RETURN_IF_PRESENT
     return NULL;
 }
 
@@ -79,6 +120,36 @@ bool switchover_params_settable(const SwitchoverParameters *params,
     return true;
 }
 
+bool switchover_caps_check(const bool *old_caps, const bool *new_caps,
+                           Error **errp)
+{
+    const MigrationCapability cap =
+        MIGRATION_CAPABILITY_INFLIGHT_FREE_SWITCHOVER;
+
+    if (!new_caps[cap]) {
+        return true;
+    }
+    if (!old_caps[cap] && runstate_check(RUN_STATE_INMIGRATE)) {
+        error_setg(errp, "Capability '%s' cannot be set on the destination of "
+                   "a migration; set it on the source",
+                   MigrationCapability_str(cap));
+        return false;
+    }
+    if (new_caps[MIGRATION_CAPABILITY_X_COLO]) {
+        error_setg(errp, "Capability '%s' is not compatible with 'x-colo', "
+                   "which stops the guest again and again; unset one of them",
+                   MigrationCapability_str(cap));
+        return false;
+    }
+    if (new_caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT]) {
+        error_setg(errp, "Capability '%s' is not compatible with "
+                   "'background-snapshot', which has no switchover; unset one "
+                   "of them", MigrationCapability_str(cap));
+        return false;
+    }
+    return true;
+}
+
 void switchover_hmp_set_parameter(SwitchoverParameters *params,
                                   MigrationParameter which, Visitor *v,
                                   const char *name, Error **errp)
@@ -92,6 +163,18 @@ void switchover_hmp_set_parameter(SwitchoverParameters *params,
         params->has_drain_timeout_action = true;
         visit_type_DrainTimeoutAction(v, name, &params->drain_timeout_action,
                                       errp);
+        break;
+    case MIGRATION_PARAMETER_QUIESCE_WINDOW:
+        params->has_quiesce_window = true;
+        visit_type_uint64(v, name, &params->quiesce_window, errp);
+        break;
+    case MIGRATION_PARAMETER_QUIESCE_INTERVAL:
+        params->has_quiesce_interval = true;
+        visit_type_uint64(v, name, &params->quiesce_interval, errp);
+        break;
+    case MIGRATION_PARAMETER_QUIESCE_QUEUE_DEPTH:
+        params->has_quiesce_queue_depth = true;
+        visit_type_uint32(v, name, &params->quiesce_queue_depth, errp);
         break;
     default:
         g_assert_not_reached();
@@ -107,11 +190,21 @@ void switchover_hmp_info_parameters(Monitor *mon,
     monitor_printf(mon, "%s: %s\n",
         MigrationParameter_str(MIGRATION_PARAMETER_DRAIN_TIMEOUT_ACTION),
         DrainTimeoutAction_str(params->drain_timeout_action));
+    monitor_printf(mon, "%s: %" PRIu64 " ms\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_QUIESCE_WINDOW),
+        params->quiesce_window);
+    monitor_printf(mon, "%s: %" PRIu64 " ms\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_QUIESCE_INTERVAL),
+        params->quiesce_interval);
+    monitor_printf(mon, "%s: %" PRIu32 "\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_QUIESCE_QUEUE_DEPTH),
+        params->quiesce_queue_depth);
 }
 
 void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
 {
     SwitchoverPhaseTimeList *item;
+    SwitchoverWatchedDeviceList *watched;
 
     if (!info) {
         return;
@@ -128,6 +221,13 @@ void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
                    " hits), total %" PRIu64 " ms, max %" PRIu64 " ms\n",
                    info->quiesce->windows, info->quiesce->hits,
                    info->quiesce->total_ms, info->quiesce->max_ms);
+    monitor_printf(mon, "switchover quiesce windows without a hit: %" PRIu32
+                   " of at most %" PRIu32 "\n",
+                   info->quiesce->fruitless, info->quiesce->fruitless_max);
+    for (watched = info->quiesce->watched; watched; watched = watched->next) {
+        monitor_printf(mon, "switchover does not hold %s: %s\n",
+                       watched->value->device, watched->value->reason);
+    }
     for (item = info->phases; item; item = item->next) {
         monitor_printf(mon, "switchover %s: %" PRIu64 " us\n",
                        SwitchoverPhase_str(item->value->phase),

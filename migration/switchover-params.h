@@ -33,6 +33,10 @@ bool switchover_params_check(const SwitchoverParameters *params, Error **errp);
 bool switchover_params_settable(const SwitchoverParameters *params,
                                 Error **errp);
 
+/* May capabilities be changed from @old_caps to @new_caps? */
+bool switchover_caps_check(const bool *old_caps, const bool *new_caps,
+                           Error **errp);
+
 /*
  * HMP
  */

@@ -3,14 +3,24 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A stopped guest that waits for its disks is downtime.  So look for a moment
- * when none of its requests is in flight while it still runs, and stop it
- * there.  Nothing is held back for that: a busy guest may offer no such
- * moment, and after SWITCHOVER_WINDOW_MS it is stopped all the same.  Then
- * drain-timeout decides about what is in flight.
+ * A stopped guest that waits for its disks is downtime.  So find a moment when
+ * nothing is in flight while it still runs, and stop it there.
+ *
+ * With the capability inflight-free-switchover such a moment is made.  In a
+ * window of quiesce-window at most, new requests are held (switchover-hold.c),
+ * those in flight are waited for, and the disks are flushed.  Memory is
+ * iterated meanwhile: switchover_quiesce() is called again and again as long as
+ * what is left to send fits into the downtime, and the window is a hit if at
+ * such a moment nothing is in flight.  It ends by a timer otherwise, and guest
+ * I/O is left alone for quiesce-interval.  After some windows without a hit the
+ * guest is stopped all the same, and the drain waits for what is in flight.
+ *
+ * Without the capability such a moment is only looked for, if drain-timeout is
+ * set: nothing is held back, so a busy guest may offer none.
  */
 
 #include "qemu/osdep.h"
+#include "block/background-pause.h"
 #include "migration/migration.h"
 #include "migration/savevm.h"
 #include "migration/switchover-internal.h"
@@ -20,20 +30,44 @@
 #include "system/runstate.h"
 #include "trace.h"
 
-#define SWITCHOVER_WINDOW_MS 100
+/* Without the capability: time to look for a moment without requests */
+#define SWITCHOVER_LOOK_WINDOW_MS 100
 
 /*
- * A window shorter than this does not change what there is to be sent by
- * much: dirty bitmaps need not be read again.
+ * A wait shorter than this does not change what there is to be sent by much:
+ * dirty bitmaps need not be read again.
  */
 #define SWITCHOVER_WINDOW_SHORT_MS 5
 
 /*
- * So many windows may pass without an attempt because of newly dirtied
- * memory.  After that the guest is stopped right at the next opportunity, as
- * it would have been without a window.
+ * So many waits may pass without an attempt because of newly dirtied memory.
+ * After that the guest is stopped right at the next opportunity, as it would
+ * have been without a wait.
  */
 #define SWITCHOVER_WINDOW_MISSES_MAX 3
+
+/*
+ * Windows without a hit, and the time between them, may add a tenth to the time
+ * which the migration has taken; but there are so many in any case, and no more
+ * than the other number.
+ */
+#define SWITCHOVER_FRUITLESS_SHARE 10
+#define SWITCHOVER_FRUITLESS_MIN 2
+#define SWITCHOVER_FRUITLESS_MAX 20
+
+/*
+ * During a window, memory is iterated after waiting for this long; or for twice
+ * as long as iterating took, if that is more: reading the dirty bitmaps of a
+ * large guest takes time.
+ */
+#define SWITCHOVER_SLICE_MIN_MS 5
+#define SWITCHOVER_SLICE_MAX_MS 50
+
+/* Between windows, look whether memory has to be sent after this long */
+#define SWITCHOVER_INTERVAL_SLICE_MS 50
+
+/* From the decision to stop the guest until it stands still */
+#define SWITCHOVER_STOP_GRACE_MS 20
 
 static void switchover_quiesce_account(SwitchoverState *so, int64_t window_ns,
                                        bool hit)
@@ -47,6 +81,230 @@ static void switchover_quiesce_account(SwitchoverState *so, int64_t window_ns,
     so->quiesce.max_ms = MAX(so->quiesce.max_ms, window_ms);
 }
 
+/* With the capability */
+
+static uint32_t switchover_fruitless_max(MigrationState *s)
+{
+    int64_t elapsed_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) -
+                         s->start_time;
+    int64_t each_ms = s->parameters.quiesce_window +
+                      s->parameters.quiesce_interval;
+    int64_t max = elapsed_ms / SWITCHOVER_FRUITLESS_SHARE / each_ms;
+
+    return MIN(MAX(max, SWITCHOVER_FRUITLESS_MIN), SWITCHOVER_FRUITLESS_MAX);
+}
+
+static void switchover_window_open(SwitchoverState *so)
+{
+    SwitchoverWindow *w = &so->window;
+
+    assert(bql_locked());
+    assert(!w->open && !w->flush);
+
+    w->open = true;
+    w->settled = false;
+    w->flushed = false;
+    w->depth = so->ms->parameters.quiesce_queue_depth;
+    w->begin_ns = get_clock();
+    w->end_ns = w->begin_ns +
+                so->ms->parameters.quiesce_window * SCALE_MS;
+
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_QUIESCE);
+    switchover_hold_begin(so, w->depth);
+    switchover_background_begin(so);
+    switchover_hold_until(so, w->end_ns);
+    trace_switchover_window_open(w->depth);
+}
+
+/* Does not end the hold */
+static void switchover_window_close(SwitchoverState *so, bool hit)
+{
+    SwitchoverWindow *w = &so->window;
+    int64_t now_ns = get_clock();
+
+    assert(bql_locked());
+
+    if (!w->open) {
+        return;
+    }
+    w->open = false;
+    w->hit = hit;
+    w->next_ns = now_ns + so->ms->parameters.quiesce_interval * SCALE_MS;
+    if (w->flush) {
+        bdrv_timed_flush_release(w->flush);
+        w->flush = NULL;
+    }
+
+    switchover_quiesce_account(so, now_ns - w->begin_ns, hit);
+    trace_switchover_window_close((now_ns - w->begin_ns) / SCALE_US, hit);
+    WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->quiesce.fruitless += !hit;
+        so->quiesce.fruitless_max = switchover_fruitless_max(so->ms);
+    }
+}
+
+void switchover_window_expired(SwitchoverState *so)
+{
+    if (so->window.open) {
+        switchover_window_close(so, false);
+        switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
+    }
+}
+
+static bool switchover_window_at_rest(SwitchoverState *so)
+{
+    return !bdrv_timed_drain_in_flight() &&
+           !(so->background && bdrv_background_busy(so->background));
+}
+
+/* Take the result of a flush that is done */
+static bool switchover_window_flush_done(SwitchoverState *so)
+{
+    SwitchoverWindow *w = &so->window;
+    int ret;
+
+    if (!w->flush) {
+        return true;
+    }
+    if (!bdrv_timed_flush_done(w->flush, &ret)) {
+        return false;
+    }
+    bdrv_timed_flush_release(w->flush);
+    w->flush = NULL;
+    w->flushed = true;
+    if (ret) {
+        /* The attempt will fail because of it */
+        bdrv_timed_flush_put_late_error(ret);
+    }
+    return true;
+}
+
+/* Take the next step towards rest; returns whether there is none left */
+static bool switchover_window_look(SwitchoverState *so)
+{
+    SwitchoverWindow *w = &so->window;
+
+    if (!switchover_window_flush_done(so) || !switchover_window_at_rest(so)) {
+        return false;
+    }
+    if (w->depth) {
+        /* A request may have come in between: see that no other does */
+        w->depth = 0;
+        w->settled = false;
+        switchover_hold_begin(so, 0);
+        return false;
+    }
+    if (!w->flushed) {
+        w->flush = bdrv_timed_flush_start();
+        return switchover_window_flush_done(so) &&
+               switchover_window_at_rest(so);
+    }
+    return true;
+}
+
+/*
+ * Wait until everything is at rest and flushed.  Drops the BQL while it sleeps;
+ * the window may be over afterwards.  Returns 0, -ETIMEDOUT or -ECANCELED.
+ */
+static int switchover_window_wait(SwitchoverState *so, int64_t deadline_ns)
+{
+    SwitchoverWindow *w = &so->window;
+    BdrvTimedDrainWaiter waiter;
+    int ret = 0;
+
+    switchover_drain_waiter_add(&waiter);
+    while (!ret && w->open) {
+        if (!w->settled) {
+            /* Until then, IOThreads may submit what they have fetched */
+            ret = switchover_round(so, w->end_ns, true);
+            w->settled = !ret;
+        } else if (switchover_window_look(so)) {
+            break;
+        } else if (w->settled) {
+            ret = switchover_sleep(so, deadline_ns);
+        }
+    }
+    switchover_drain_waiter_del(&waiter);
+
+    return ret ?: (w->open ? 0 : -ETIMEDOUT);
+}
+
+static int64_t switchover_window_slice_ms(SwitchoverState *so, int64_t now_ns)
+{
+    int64_t iterating_ms = (now_ns - so->window.left_ns) / SCALE_MS;
+
+    return MIN(MAX(2 * iterating_ms, SWITCHOVER_SLICE_MIN_MS),
+               SWITCHOVER_SLICE_MAX_MS);
+}
+
+/* Whether another window makes sense before the drain has its turn */
+static bool switchover_window_is_promising(SwitchoverState *so)
+{
+    if (so->quiesce.fruitless &&
+        so->quiesce.fruitless >= switchover_fruitless_max(so->ms)) {
+        return false;
+    }
+    /* What hangs already will not come to an end within the window */
+    return !bdrv_has_request_since(get_clock() -
+                                   SWITCHOVER_HANG_MS * SCALE_MS);
+}
+
+static bool switchover_window_step(SwitchoverState *so, bool precopy)
+{
+    SwitchoverWindow *w = &so->window;
+    int64_t now_ns = get_clock();
+    int ret;
+
+    if (!w->open) {
+        if (!switchover_window_is_promising(so)) {
+            return true;
+        }
+        if (precopy && now_ns < w->next_ns) {
+            bql_unlock();
+            switchover_sleep_unlocked(so, SWITCHOVER_INTERVAL_SLICE_MS);
+            bql_lock();
+            return false;
+        }
+        switchover_window_open(so);
+        w->left_ns = now_ns;
+    }
+
+    ret = switchover_window_wait(so, !precopy ? w->end_ns :
+                                 MIN(w->end_ns, now_ns + SCALE_MS *
+                                     switchover_window_slice_ms(so, now_ns)));
+    if (!ret && precopy &&
+        get_clock() - now_ns > SWITCHOVER_WINDOW_SHORT_MS * SCALE_MS) {
+        /* See first what there is to be sent by now */
+        return false;
+    }
+    if (!ret || (!precopy && ret == -ETIMEDOUT)) {
+        switchover_window_close(so, !ret);
+        /* Should the guest not stop soon, it gets its requests back */
+        switchover_hold_until(so, MAX(w->end_ns, get_clock() +
+                                      SWITCHOVER_STOP_GRACE_MS * SCALE_MS));
+        return true;
+    }
+    return false;
+}
+
+bool switchover_hold_window(SwitchoverState *so, bool precopy)
+{
+    bool go_on;
+
+    bql_lock();
+    if (!runstate_is_running()) {
+        bql_unlock();
+        return true;
+    }
+    go_on = !switchover_interrupted(so) && switchover_window_step(so, precopy);
+    so->window.left_ns = get_clock();
+    bql_unlock();
+
+    return go_on;
+}
+
+/* Without it */
+
 /* Does what is left, including what was dirtied just now, fit the downtime? */
 static bool switchover_still_converged(MigrationState *s)
 {
@@ -56,7 +314,7 @@ static bool switchover_still_converged(MigrationState *s)
     return must_precopy + can_postcopy <= s->threshold_size;
 }
 
-bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
+bool switchover_look_window(SwitchoverState *so, bool precopy)
 {
     int64_t start_ns, window_ns;
     bool go_on;
@@ -72,7 +330,7 @@ bool switchover_quiesce_window(SwitchoverState *so, bool precopy)
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_QUIESCE);
     start_ns = get_clock();
     ret = switchover_wait_guest_idle(so, start_ns +
-                                     SWITCHOVER_WINDOW_MS * SCALE_MS);
+                                     SWITCHOVER_LOOK_WINDOW_MS * SCALE_MS);
     window_ns = get_clock() - start_ns;
     bql_unlock();
 

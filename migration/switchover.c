@@ -35,9 +35,6 @@
 #define SWITCHOVER_RETRY_MIN_MS 500
 #define SWITCHOVER_RETRY_MAX_MS 8000
 
-/* A request which is this old hangs */
-#define SWITCHOVER_HANG_MS 1000
-
 /*
  * While an attempt is not due and nothing is to be sent, the next pass may wait
  * this long.  Whether the attempt is due is looked at more often.
@@ -90,6 +87,9 @@ SwitchoverInfo *switchover_info(void)
     info->drain_timeouts = so->drain_timeouts;
     info->in_flight_at_stop = so->in_flight_at_stop;
     *info->quiesce = so->quiesce;
+    if (so->ms && switchover_holds(so)) {
+        info->quiesce->watched = switchover_watched_devices();
+    }
     return info;
 }
 
@@ -98,7 +98,7 @@ void switchover_begin(MigrationState *s)
     SwitchoverState *so = &switchover;
 
     assert(bql_locked());
-    assert(!so->drained && !so->deferring);
+    assert(!so->drained && !so->deferring && !so->holding && !so->background);
 
     /* Whatever it was about, the guest has been here with it ever since */
     bdrv_timed_flush_take_late_error();
@@ -107,6 +107,7 @@ void switchover_begin(MigrationState *s)
     so->vcpus_paused = false;
     so->devices_stopped = false;
     so->quiesce_misses = 0;
+    memset(&so->window, 0, sizeof(so->window));
     so->first_postcopy = true;
     so->retrying = false;
     so->retry_delay_ms = 0;
@@ -202,10 +203,13 @@ bool switchover_quiesce(MigrationState *s, bool precopy)
 {
     SwitchoverState *so = &switchover;
 
-    if (!switchover_is_bounded(so) || s->state != MIGRATION_STATUS_ACTIVE) {
+    if (s->state != MIGRATION_STATUS_ACTIVE) {
         return true;
     }
-    return switchover_quiesce_window(so, precopy);
+    if (switchover_holds(so)) {
+        return switchover_hold_window(so, precopy);
+    }
+    return !switchover_is_bounded(so) || switchover_look_window(so, precopy);
 }
 
 /* Stop */
@@ -341,6 +345,7 @@ static void switchover_back_out(SwitchoverState *so)
     so->vcpus_paused = false;
     so->devices_stopped = false;
     switchover_drained_end(so);
+    switchover_hold_end(so);
 
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
 }
@@ -519,16 +524,51 @@ static int switchover_stop_bounded(SwitchoverState *so)
 /* Without: what vm_stop() does */
 static int switchover_stop_unbounded(SwitchoverState *so)
 {
+    int ret;
+
     switchover_stop_devices(so);
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
     bdrv_drain_all();
-    return bdrv_flush_all();
+    ret = bdrv_flush_all();
+
+    /* Data may be lost although a flush now succeeds: keep such a disk */
+    return bdrv_timed_flush_take_late_error() ?: ret;
+}
+
+/*
+ * The window was a hit, but the guest got its requests back before we came
+ * here: look for another one.
+ */
+static bool switchover_came_too_late(SwitchoverState *so)
+{
+    if (!so->window.hit || so->holding) {
+        return false;
+    }
+    trace_switchover_came_too_late();
+    so->window.hit = false;
+    so->retrying = true;
+    so->retry_since_ns = get_clock();
+    so->retry_delay_ms = 0;
+    return true;
+}
+
+/*
+ * From now on, what the guest has asked for and no device has fetched belongs
+ * to the destination, unless the switchover backs out.
+ */
+static void switchover_hold_stopped(SwitchoverState *so)
+{
+    if (switchover_holds(so)) {
+        switchover_hold_begin(so, 0);
+    }
 }
 
 static void switchover_count_attempt(SwitchoverState *so)
 {
     so->retrying = false;
+    so->window.hit = false;
     WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->quiesce.fruitless = 0;
         so->attempts++;
     }
     trace_switchover_attempt(so->attempts, so->ms->parameters.drain_timeout);
@@ -552,14 +592,20 @@ int switchover_stop(MigrationState *s, Error **errp)
 
     assert(bql_locked());
 
+    if (switchover_came_too_late(so)) {
+        return -EAGAIN;
+    }
+
     switchover_count_attempt(so);
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_STOP);
     switchover_pause_vcpus(so);
+    switchover_hold_stopped(so);
     switchover_count_in_flight(so);
 
     ret = bounded ? switchover_stop_bounded(so) : switchover_stop_unbounded(so);
     trace_vmstate_downtime_checkpoint("src-vm-stopped");
     trace_migration_completion_vm_stop(ret);
+    switchover_background_end(so);
 
     if (ret && bounded) {
         switchover_give_up(so, ret, false, errp);
@@ -618,6 +664,8 @@ void switchover_finish(MigrationState *s)
     assert(bql_locked());
 
     switchover_drained_end(so);
+    switchover_window_expired(so);
+    switchover_hold_end(so);
 
     if (so->deferring && so->deferred_stop != RUN_STATE__MAX &&
         runstate_is_live(s->vm_old_state)) {

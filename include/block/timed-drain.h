@@ -86,8 +86,18 @@ void bdrv_timed_drain_end(void);
 /* Is anything in flight?  To be asked within a drained section only. */
 bool bdrv_timed_drain_busy(void);
 
-/* Are any requests parked until the end of the section? */
+/*
+ * Are any requests parked until the end of the section?  Those of exports do
+ * not count: they are not the guest's.
+ */
 bool bdrv_timed_drain_held_back(void);
+
+/*
+ * Is any request of anybody in flight?  May be asked outside of a drained
+ * section, too.  Parked requests are not in flight; a job that is about to
+ * submit the next one, or a device that has fetched it, is not seen.
+ */
+bool bdrv_timed_drain_in_flight(void);
 
 /*
  * Has a guest device submitted requests that are not completed?  May be asked
@@ -151,5 +161,14 @@ bool bdrv_timed_flush_left_behind(void);
 
 /* 0, or the negative errno of a released flush. */
 int bdrv_timed_flush_take_late_error(void);
+
+/* Let the next caller of the above have the error @ret of another flush. */
+void bdrv_timed_flush_put_late_error(int ret);
+
+/*
+ * The name of @dev in messages: the ID which the user gave to it, or to the
+ * device that it is a part of; or else its QOM path.
+ */
+char *bdrv_timed_drain_device_name(DeviceState *dev);
 
 #endif /* BLOCK_TIMED_DRAIN_H */

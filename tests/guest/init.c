@@ -31,7 +31,7 @@
  * Says: SO READY <ndisks>, SO HB <n>, SO IO <operations> <errors>,
  * SO OK <command> ..., SO FAIL <command> <reason>, SO PANIC <text>
  *
- * Obeys: mode <mode>, verify, stats, poweroff
+ * Obeys: mode <mode>, verify, stats, present <disk>, poweroff
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -362,6 +362,14 @@ static void obey_stats(void)
     say("SO OK stats %" PRIu64 " %" PRIu64, ops, errors);
 }
 
+static void obey_present(const char *disk)
+{
+    char path[SERIAL_LINE_MAX + 8];
+
+    snprintf(path, sizeof(path), "/dev/%s", disk);
+    say("SO OK present %s", access(path, F_OK) == 0 ? "yes" : "no");
+}
+
 /* Nothing is synced: direct I/O has nothing to lose, and a disk may hang. */
 static void obey_poweroff(void)
 {
@@ -377,6 +385,8 @@ static void obey(const char *line)
         obey_verify();
     } else if (!strcmp(line, "stats")) {
         obey_stats();
+    } else if (!strncmp(line, "present ", 8)) {
+        obey_present(line + 8);
     } else if (!strcmp(line, "poweroff")) {
         obey_poweroff();
     } else {

@@ -81,6 +81,35 @@ const SwDevice sw_ahci = {
     .device = "-device ide-hd,id=dev%u,drive=disk%u",
 };
 
+const SwDevice sw_virtio_blk_4_queues = {
+    .name = "virtio-blk-4-queues",
+    .machine = "q35",
+    .guest_disk = "vda",
+    .guest_disks = "vda,vdb",
+    .before = "-object iothread,id=iot0",
+    .device = "-device virtio-blk-pci,id=dev%u,drive=disk%u,iothread=iot0,"
+              "num-queues=4",
+};
+
+const SwDevice sw_virtio_scsi_4_queues = {
+    .name = "virtio-scsi-4-queues",
+    .machine = "q35",
+    .guest_disk = "sda",
+    .guest_disks = "sda,sdb",
+    .before = "-object iothread,id=iot0 "
+              "-device virtio-scsi-pci,id=scsi0,iothread=iot0,num_queues=4",
+    .device = "-device scsi-hd,bus=scsi0.0,id=dev%u,drive=disk%u",
+};
+
+const SwDevice sw_virtio_blk_port = {
+    .name = "virtio-blk-port",
+    .machine = "q35",
+    .guest_disk = "vda",
+    .guest_disks = "vda,vdb",
+    .before = "-device pcie-root-port,id=rp0,chassis=1",
+    .device = "-device virtio-blk-pci,id=dev%u,drive=disk%u",
+};
+
 const SwDevice *const sw_devices[] = {
     &sw_virtio_blk, &sw_virtio_blk_iothread, &sw_virtio_blk_vq_mapping,
     &sw_virtio_blk_no_ioeventfd, &sw_virtio_scsi, &sw_virtio_scsi_iothread,

@@ -32,6 +32,11 @@ extern const SwDevice sw_virtio_scsi_iothread;
 extern const SwDevice sw_ide;
 extern const SwDevice sw_ahci;
 
+/* Not in sw_devices: with four queues; with a port to plug another one into */
+extern const SwDevice sw_virtio_blk_4_queues;
+extern const SwDevice sw_virtio_scsi_4_queues;
+extern const SwDevice sw_virtio_blk_port;
+
 extern const SwDriver sw_nbd;
 extern const SwDriver sw_nbd_throttled;
 extern const SwDriver sw_file_threads;

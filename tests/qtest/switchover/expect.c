@@ -282,7 +282,7 @@ static void let_paused_destination_run(SwRig *rig)
     sw_qmp_ok(rig->dst->mon, "{ 'execute': 'cont' }");
 }
 
-void sw_expect_completed(SwRig *rig)
+void sw_expect_moved(SwRig *rig)
 {
     unsigned beats;
 
@@ -303,6 +303,17 @@ void sw_expect_completed(SwRig *rig)
     sw_guest_wait_beats(rig->dst->guest, PROOF_BEATS);
     beats = sw_guest_beats(rig->src->guest);
     g_assert_true(!rig->paused || beats == rig->paused_beats);
+    sw_guest_wait_beats(rig->dst->guest, PROOF_BEATS);
+    SW_CHECK(sw_guest_beats(rig->src->guest) == beats,
+             "the guest runs on both sides");
+}
+
+void sw_expect_completed(SwRig *rig)
+{
+    unsigned beats;
+
+    sw_expect_moved(rig);
+    beats = sw_guest_beats(rig->src->guest);
     check_data(rig->dst->guest);
     SW_CHECK(sw_guest_beats(rig->src->guest) == beats,
              "the guest runs on both sides");

@@ -17,12 +17,13 @@ struct SwGuest {
 
     /* The listener's alone */
     GString *line;
-    int64_t last_beat;
 
     /* Under the lock */
     GMutex lock;
     GCond changed;
     GArray *beats_us;       /* when each heartbeat arrived */
+    int64_t last_beat;      /* its number */
+    bool reboots;           /* until it is ready, numbers mean nothing */
     char *ready;            /* what followed SO READY */
     char *answer;           /* last "OK ..." or "FAIL ..." not yet taken */
     char *trouble;          /* first thing that must never be heard */
@@ -42,6 +43,9 @@ static void hear_beat(SwGuest *guest, const char *number)
     int64_t now_us = sw_now_us();
     int64_t beat = g_ascii_strtoll(number, NULL, 10);
 
+    if (guest->reboots) {
+        return;
+    }
     if (beat <= guest->last_beat) {
         set_trouble(guest, g_strdup_printf("heartbeat %" PRId64 " after %"
                                            PRId64, beat, guest->last_beat));
@@ -65,6 +69,7 @@ static void hear_line(SwGuest *guest, const char *line)
             guest->answer = g_strdup(rest);
         } else if (g_str_has_prefix(rest, "READY ")) {
             guest->ready = g_strdup(rest + strlen("READY "));
+            guest->reboots = false;
         } else if (g_str_has_prefix(rest, "PANIC")) {
             set_trouble(guest, g_strdup(rest));
         }
@@ -167,6 +172,15 @@ static void wait_locked(SwGuest *guest, GuestCondition *cond,
     }
 }
 
+void sw_guest_expect_reboot(SwGuest *guest)
+{
+    g_mutex_lock(&guest->lock);
+    g_clear_pointer(&guest->ready, g_free);
+    guest->reboots = true;
+    guest->last_beat = -1;
+    g_mutex_unlock(&guest->lock);
+}
+
 static bool is_ready(SwGuest *guest, const void *opaque)
 {
     return guest->ready;
@@ -217,6 +231,29 @@ int64_t sw_guest_ops(SwGuest *guest)
     SW_CHECK(errors == 0, "%s: %lld failed operations in the guest",
              guest->name, errors);
     return ops;
+}
+
+typedef struct DiskPresence {
+    SwGuest *guest;
+    const char *name;
+    bool wanted;
+} DiskPresence;
+
+static bool disk_is_as_wanted(void *opaque)
+{
+    DiskPresence *disk = opaque;
+    g_autofree char *cmd = g_strdup_printf("present %s", disk->name);
+    g_autofree char *answer = sw_guest_cmd(disk->guest, cmd);
+
+    return g_str_equal(answer, disk->wanted ? "yes" : "no");
+}
+
+void sw_guest_wait_disk(SwGuest *guest, const char *name, bool present)
+{
+    DiskPresence disk = { .guest = guest, .name = name, .wanted = present };
+
+    sw_wait_until(disk_is_as_wanted, &disk, SW_WAIT_MS,
+                  "the guest to see that a disk comes or goes");
 }
 
 static bool has_beaten(SwGuest *guest, const void *opaque)

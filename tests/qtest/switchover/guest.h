@@ -15,6 +15,9 @@
 
 typedef struct SwGuest SwGuest;
 
+/* The guest's requests are of this many bytes each */
+#define SW_GUEST_BLOCK 4096
+
 /*
  * Listens to the serial line @fd, which it owns; @name is for messages.  What
  * the guest's kernel says goes to the file @console, and is shown if the test
@@ -26,11 +29,17 @@ void sw_guest_free(SwGuest *guest);
 /* Waits until the guest booted and opened @disks disks */
 void sw_guest_wait_ready(SwGuest *guest, unsigned disks);
 
+/* The guest is about to boot again: to be called before it is told to */
+void sw_guest_expect_reboot(SwGuest *guest);
+
 /*
  * Gives the command @cmd, waits for its "SO OK", and returns what follows
  * there.  Anything else, and silence, fails the test.
  */
 char *sw_guest_cmd(SwGuest *guest, const char *cmd);
+
+/* Waits until the guest has the disk @name, or has it no more */
+void sw_guest_wait_disk(SwGuest *guest, const char *name, bool present);
 
 /* I/O operations completed so far; that any failed fails the test */
 int64_t sw_guest_ops(SwGuest *guest);

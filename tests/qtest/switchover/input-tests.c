@@ -77,6 +77,13 @@ static void test_bad_values(void)
     check_refused(f.vm, "drain-timeout", "200.5", NULL);
     check_refused(f.vm, "drain-timeout-action", "\"bogus\"", NULL);
     check_refused(f.vm, "drain-timeout-action", "1", NULL);
+    check_refused(f.vm, "quiesce-window", "0", "from 1 to 1000");
+    check_refused(f.vm, "quiesce-window", "1001", "from 1 to 1000");
+    check_refused(f.vm, "quiesce-window", "-1", NULL);
+    check_refused(f.vm, "quiesce-interval", "3600001", "3600000");
+    check_refused(f.vm, "quiesce-interval", "\"500\"", NULL);
+    check_refused(f.vm, "quiesce-queue-depth", "65536", "65535");
+    check_refused(f.vm, "quiesce-queue-depth", "-1", NULL);
     fixture_down(&f);
 }
 
@@ -134,6 +141,9 @@ static void test_during_migration(void)
 
     check_refused(f.vm, "drain-timeout", "200", "running");
     check_refused(f.vm, "drain-timeout-action", "\"fail\"", "running");
+    check_refused(f.vm, "quiesce-window", "50", "running");
+    check_refused(f.vm, "quiesce-interval", "0", "running");
+    check_refused(f.vm, "quiesce-queue-depth", "1", "running");
 
     sw_qmp_ok(f.vm->mon, "{ 'execute': 'migrate_cancel' }");
     sw_status_wait(f.vm->mon, "cancelled");
@@ -150,6 +160,45 @@ static void test_on_destination(void)
     fixture_up(&f, NO_GUEST " -incoming defer");
     check_refused(f.vm, "drain-timeout", "200", "destination");
     check_refused(f.vm, "drain-timeout-action", "\"fail\"", "destination");
+    check_refused(f.vm, "quiesce-window", "50", "destination");
+    check_refused(f.vm, "quiesce-interval", "0", "destination");
+    check_refused(f.vm, "quiesce-queue-depth", "1", "destination");
+    fixture_down(&f);
+}
+
+static void set_capability(Fixture *f, const char *name, bool state)
+{
+    sw_qmp_ok(f->vm->mon, "{ 'execute': 'migrate-set-capabilities',"
+              " 'arguments': { 'capabilities': ["
+              " { 'capability': %s, 'state': %i } ] } }", name, state);
+}
+
+/* Setting "inflight-free-switchover" is refused with its name and @says */
+static void check_capability_refused(Fixture *f, const char *says)
+{
+    g_autofree char *desc = sw_qmp_error(
+        f->vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"
+        " { 'capabilities': [ { 'capability': 'inflight-free-switchover',"
+        " 'state': true } ] } }");
+
+    SW_CHECK(strstr(desc, "inflight-free-switchover") && strstr(desc, says),
+             "the error does not say '%s': %s", says, desc);
+}
+
+static void test_capability(void)
+{
+    Fixture f;
+
+    fixture_up(&f, NO_GUEST);
+    set_capability(&f, "inflight-free-switchover", true);
+    set_capability(&f, "inflight-free-switchover", false);
+    set_capability(&f, "background-snapshot", true);
+    check_capability_refused(&f, "background-snapshot");
+    fixture_down(&f);
+
+    fixture_up(&f, NO_GUEST " -incoming defer");
+    check_capability_refused(&f, "destination");
+    set_capability(&f, "inflight-free-switchover", false);
     fixture_down(&f);
 }
 
@@ -205,6 +254,10 @@ static void test_hmp(void)
     check_hmp_set(f.vm, "drain-timeout-action", "fail");
     check_hmp_refused(f.vm, "drain-timeout", "3600001");
     check_hmp_refused(f.vm, "drain-timeout-action", "bogus");
+    check_hmp_set(f.vm, "quiesce-window", "50");
+    check_hmp_set(f.vm, "quiesce-interval", "0");
+    check_hmp_set(f.vm, "quiesce-queue-depth", "4");
+    check_hmp_refused(f.vm, "quiesce-window", "1001");
     check_hmp_shows(f.vm, "drain-timeout", "200");
     check_hmp_shows(f.vm, "drain-timeout-action", "fail");
     fixture_down(&f);
@@ -261,6 +314,7 @@ void sw_add_input_tests(void)
                     test_during_migration);
     g_test_add_func("/switchover/parameters/on-destination",
                     test_on_destination);
+    g_test_add_func("/switchover/parameters/capability", test_capability);
     g_test_add_func("/switchover/hmp/parameters", test_hmp);
     g_test_add_func("/switchover/hmp/info-migrate", test_hmp_info_migrate);
     g_test_add_func("/switchover/nvme-cannot-migrate", test_nvme);

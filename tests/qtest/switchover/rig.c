@@ -30,7 +30,7 @@ static bool make_disk(SwRig *rig, unsigned n, char **why)
 {
     g_autofree char *name = g_strdup_printf("disk%u", n);
 
-    rig->disk[n] = sw_disk_new(rig->dir, name, why);
+    rig->disk[n] = sw_disk_new(rig->dir, name, rig->c->latency_ms[n], why);
     return rig->disk[n] &&
            sw_driver_prepare(rig->c->driver, rig->disk[n], why);
 }
@@ -74,7 +74,7 @@ static unsigned guest_depth(const SwCase *c)
     bool holds_file = c->kind == SW_KIND_FLUSH || c->kind == SW_KIND_DISCARD ||
                       (c->driver->qcow2 && c->kind != SW_KIND_READ);
 
-    return submits && holds_file ? 1 : DEPTH;
+    return submits && holds_file ? 1 : c->depth ?: DEPTH;
 }
 
 static char *vm_args(SwRig *rig)
@@ -83,7 +83,7 @@ static char *vm_args(SwRig *rig)
     g_autofree char *disks = disk_args(rig);
     g_autofree char *guest = sw_guest_args(
         guest_disks(rig) > 1 ? c->device->guest_disks : c->device->guest_disk,
-        guest_depth(c));
+        guest_depth(c), c->cpus ?: 2);
 
     return g_strdup_printf("-machine %s %s %s",
                            c->machine ?: c->device->machine, disks, guest);
@@ -260,13 +260,18 @@ static bool caught_right_kind(SwRig *rig)
     return sw_disk_held(rig->victim, rig->victim_kind) > 0;
 }
 
+void sw_rig_idle(SwRig *rig)
+{
+    set_mode(rig, "idle");
+    SW_CHECK(wait_settled(rig) == 0, "a request of an idle guest is lost");
+}
+
 /* The guest's last writes are done and unflushed */
 static void make_dirty_and_idle(SwRig *rig)
 {
     set_mode(rig, "write");
     wait_flowing(rig);
-    set_mode(rig, "idle");
-    SW_CHECK(wait_settled(rig) == 0, "a request of an idle guest is lost");
+    sw_rig_idle(rig);
 }
 
 static void stick_idle(SwRig *rig)
@@ -352,10 +357,30 @@ void sw_rig_release(SwRig *rig)
     sw_disk_release(rig->victim);
 }
 
+static void set_parameter(SwRig *rig, const char *name, int64_t value)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { %s: %" PRId64 " } }", name, value);
+}
+
+static void set_inflight_free(SwRig *rig)
+{
+    sw_vm_set_capability(rig->src, "inflight-free-switchover");
+    if (rig->c->quiesce_window_ms) {
+        set_parameter(rig, "quiesce-window", rig->c->quiesce_window_ms);
+    }
+    if (rig->c->quiesce_queue_depth) {
+        set_parameter(rig, "quiesce-queue-depth", rig->c->quiesce_queue_depth);
+    }
+}
+
 static void set_new_parameters(SwRig *rig)
 {
     if (rig->c->off || sw_stock_mode()) {
         return;
+    }
+    if (rig->c->inflight_free) {
+        set_inflight_free(rig);
     }
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
               " 'arguments': { 'drain-timeout': %u } }",
@@ -371,15 +396,13 @@ static void set_new_parameters(SwRig *rig)
  * Fast enough to be at the switchover at once; or, if that is to come by
  * order, so slow that it does not come by itself.
  */
-static void set_speed(SwRig *rig)
+static void set_speed(SwRig *rig, bool slow)
 {
-    int64_t bandwidth = rig->c->postcopy ? SLOW_BANDWIDTH : UNLIMITED_BANDWIDTH;
-
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
-              " 'arguments': { 'max-bandwidth': %" PRId64 " } }", bandwidth);
+    set_parameter(rig, "max-bandwidth",
+                  slow ? SLOW_BANDWIDTH : UNLIMITED_BANDWIDTH);
 }
 
-void sw_rig_migrate(SwRig *rig)
+static void start_migration(SwRig *rig, bool slow)
 {
     SwVM *src = rig->src;
 
@@ -388,15 +411,45 @@ void sw_rig_migrate(SwRig *rig)
         sw_vm_set_capability(src, "pause-before-switchover");
     }
     set_new_parameters(rig);
-    set_speed(rig);
+    set_speed(rig, slow);
 
     sw_probe_mark(src->probe);
     rig->begun_us = sw_now_us();
     sw_qmp_ok(src->mon, "{ 'execute': 'migrate',"
               " 'arguments': { 'uri': %s } }", rig->uri);
+}
+
+void sw_rig_migrate_slowly(SwRig *rig)
+{
+    start_migration(rig, true);
+    sw_status_wait(rig->src->mon, "active");
+}
+
+void sw_rig_hasten(SwRig *rig)
+{
+    rig->begun_us = sw_now_us();
     if (rig->c->postcopy) {
-        sw_status_wait(src->mon, "active");
-        rig->begun_us = sw_now_us();
-        sw_qmp_ok(src->mon, "{ 'execute': 'migrate-start-postcopy' }");
+        sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-start-postcopy' }");
+    } else {
+        set_speed(rig, false);
     }
+}
+
+void sw_rig_migrate(SwRig *rig)
+{
+    if (rig->c->postcopy) {
+        sw_rig_migrate_slowly(rig);
+        sw_rig_hasten(rig);
+    } else {
+        start_migration(rig, false);
+    }
+}
+
+void sw_rig_turn(SwRig *rig)
+{
+    sw_vm_free(rig->src);
+    rig->src = rig->dst;
+    sw_events_forget(rig->src->mon);
+    g_free(rig->uri);
+    start_destination(rig);
 }

@@ -47,6 +47,12 @@ typedef struct SwCase {
     /* Disks there are, and disks the guest works on; 0: one */
     unsigned disks;
     unsigned guest_disks;
+    /* Time that each disk takes for a request */
+    unsigned latency_ms[2];
+    /* Requests that the guest has in flight on each disk; 0: a few */
+    unsigned depth;
+    /* vCPUs of the guest, each with a queue if the disk has so many; 0: two */
+    unsigned cpus;
     /* The guest was stopped by the user before */
     bool source_paused;
     /*
@@ -65,6 +71,10 @@ typedef struct SwCase {
     bool off;
     /* 0: SW_DRAIN_TIMEOUT_MS */
     unsigned drain_timeout_ms;
+    /* With the capability inflight-free-switchover; 0: not set, the default */
+    bool inflight_free;
+    unsigned quiesce_window_ms;
+    unsigned quiesce_queue_depth;
     /* NULL: not set, which is "retry" */
     const char *action;
     /* Time-outs to see before the end begins; 0: one */
@@ -115,6 +125,19 @@ void sw_rig_stick_by_monitor(SwRig *rig);
 void sw_rig_release(SwRig *rig);
 
 void sw_rig_migrate(SwRig *rig);
+
+/*
+ * The same in two steps: it does not come to the switchover by itself, until it
+ * is let go.
+ */
+void sw_rig_migrate_slowly(SwRig *rig);
+void sw_rig_hasten(SwRig *rig);
+
+/* After a migration that completed: from there to somewhere else */
+void sw_rig_turn(SwRig *rig);
+
+/* The guest idles, and all that it asked for is done */
+void sw_rig_idle(SwRig *rig);
 
 /* A new destination, after a migration that came to nothing */
 void sw_rig_renew_destination(SwRig *rig);

@@ -169,7 +169,7 @@ void sw_setup_mirror(SwRig *rig)
 {
     char *why = NULL;
 
-    rig->mirror = sw_disk_new(rig->dir, "mirror", &why);
+    rig->mirror = sw_disk_new(rig->dir, "mirror", 0, &why);
     SW_CHECK(rig->mirror, "%s", why);
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'blockdev-add', 'arguments': {"
               " 'driver': 'nbd', 'node-name': 'mirror', 'server': {"

@@ -29,6 +29,7 @@ struct SwDisk {
     GString *log_line;      /* read so far, the end may be yet to come */
     GHashTable *held;       /* "connection id" -> SwKind */
     unsigned seen[SW_KIND__MAX];
+    uint64_t bytes[SW_KIND__MAX];
 };
 
 static const struct {
@@ -62,7 +63,7 @@ static char *disk_path(SwDisk *disk, const char *suffix)
     return g_strdup_printf("%s/%s.%s", disk->dir, disk->name, suffix);
 }
 
-static bool start_servers(SwDisk *disk, char **why)
+static bool start_servers(SwDisk *disk, unsigned latency_ms, char **why)
 {
     g_autofree char *back_pid = disk_path(disk, "back.pid");
     g_autofree char *front_pid = disk_path(disk, "front.pid");
@@ -70,9 +71,12 @@ static bool start_servers(SwDisk *disk, char **why)
     g_autofree char *size = g_strdup_printf("size=%dM", SW_DISK_MIB);
     g_autofree char *log = g_strdup_printf("logfile=%s", disk->log_path);
     g_autofree char *to_back = g_strdup_printf("socket=%s", back_socket);
+    g_autofree char *rdelay = g_strdup_printf("rdelay=%ums", latency_ms);
+    g_autofree char *wdelay = g_strdup_printf("wdelay=%ums", latency_ms);
     const char *back[] = {
         "nbdkit", "--foreground", "--unix", back_socket, "--pidfile", back_pid,
-        "memory", size, NULL
+        "--threads", "64", "--filter=delay", "memory", size, rdelay, wdelay,
+        NULL
     };
     const char *front[] = {
         "nbdkit", "--foreground", "--unix", disk->socket,
@@ -86,7 +90,8 @@ static bool start_servers(SwDisk *disk, char **why)
     return disk->front != NULL;
 }
 
-SwDisk *sw_disk_new(const char *dir, const char *name, char **why)
+SwDisk *sw_disk_new(const char *dir, const char *name, unsigned latency_ms,
+                    char **why)
 {
     SwDisk *disk = g_new0(SwDisk, 1);
 
@@ -97,7 +102,7 @@ SwDisk *sw_disk_new(const char *dir, const char *name, char **why)
     disk->log_line = g_string_new("");
     disk->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
-    if (!start_servers(disk, why)) {
+    if (!start_servers(disk, latency_ms, why)) {
         sw_disk_free(disk);
         return NULL;
     }
@@ -198,6 +203,13 @@ static SwKind kind_from_log(const char *word, const char *line)
     return SW_KIND_ANY;
 }
 
+static uint64_t bytes_from_log(const char *line)
+{
+    const char *count = strstr(line, " count=");
+
+    return count ? g_ascii_strtoull(count + strlen(" count="), NULL, 16) : 0;
+}
+
 static void account_line(SwDisk *disk, const char *line)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", 6);
@@ -218,6 +230,8 @@ static void account_line(SwDisk *disk, const char *line)
     if (kind != SW_KIND_ANY) {
         disk->seen[SW_KIND_ANY]++;
         disk->seen[kind]++;
+        disk->bytes[SW_KIND_ANY] += bytes_from_log(line);
+        disk->bytes[kind] += bytes_from_log(line);
         g_hash_table_insert(disk->held, g_steal_pointer(&request),
                             GINT_TO_POINTER(kind));
     }
@@ -256,4 +270,10 @@ unsigned sw_disk_seen(SwDisk *disk, SwKind kind)
 {
     read_log(disk);
     return disk->seen[kind];
+}
+
+uint64_t sw_disk_bytes(SwDisk *disk, SwKind kind)
+{
+    read_log(disk);
+    return disk->bytes[kind];
 }

@@ -30,8 +30,12 @@ typedef enum SwKind {
 /* The kind's name in QMP, which is also the guest's name for such a load */
 const char *sw_kind_str(SwKind kind);
 
-/* NULL, and the reason in @why, where nbdkit is not installed */
-SwDisk *sw_disk_new(const char *dir, const char *name, char **why);
+/*
+ * A disk that takes @latency_ms for each read and write.
+ * NULL, and the reason in @why, where nbdkit is not installed.
+ */
+SwDisk *sw_disk_new(const char *dir, const char *name, unsigned latency_ms,
+                    char **why);
 void sw_disk_free(SwDisk *disk);
 
 const char *sw_disk_name(SwDisk *disk);
@@ -48,7 +52,8 @@ void sw_disk_release(SwDisk *disk);
 /* Requests of @kind that came and were not answered yet */
 unsigned sw_disk_held(SwDisk *disk, SwKind kind);
 
-/* Requests of @kind that ever came */
+/* Requests of @kind that ever came, and what they were about */
 unsigned sw_disk_seen(SwDisk *disk, SwKind kind);
+uint64_t sw_disk_bytes(SwDisk *disk, SwKind kind);
 
 #endif /* SWITCHOVER_STUCK_DISK_H */

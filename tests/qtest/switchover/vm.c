@@ -145,7 +145,7 @@ const char *sw_guest_missing(void)
     return NULL;
 }
 
-char *sw_guest_args(const char *disks, unsigned depth)
+char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus)
 {
     const char *dir = sw_env_path("SWITCHOVER_GUEST");
 
@@ -153,10 +153,10 @@ char *sw_guest_args(const char *disks, unsigned depth)
      * qboot looks at no disk; SeaBIOS before 1.16.3 does, and waits 32 s for
      * each one on AHCI.
      */
-    return g_strdup_printf("-smp 2 -m 256 -bios qboot.rom "
+    return g_strdup_printf("-smp %u -m 256 -bios qboot.rom "
                            "-kernel %s/vmlinuz -initrd %s/initramfs.gz "
                            "-append '" GUEST_APPEND " so.disks=%s so.depth=%u'",
-                           dir, dir, disks, depth);
+                           cpus, dir, dir, disks, depth);
 }
 
 char *sw_vm_run_state(SwVM *vm)

@@ -51,10 +51,10 @@ char *sw_binary_missing(const char *binary_env);
 const char *sw_guest_missing(void);
 
 /*
- * Arguments that boot the guest with I/O on @disks, like "vda,sda", @depth
- * requests at a time on each.
+ * Arguments that boot the guest on @cpus vCPUs with I/O on @disks, like
+ * "vda,sda", @depth requests at a time on each.
  */
-char *sw_guest_args(const char *disks, unsigned depth);
+char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus);
 
 /* query-status' "status" */
 char *sw_vm_run_state(SwVM *vm);

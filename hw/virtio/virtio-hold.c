@@ -1,0 +1,257 @@
+/*
+ * Hold guest requests in their virtqueues
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * See include/hw/virtio/virtio-hold.h.
+ */
+
+#include "qemu/osdep.h"
+#include "block/aio.h"
+#include "hw/qdev-core.h"
+#include "hw/virtio/virtio-bus.h"
+#include "hw/virtio/virtio-hold.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/thread.h"
+#include "trace.h"
+
+unsigned virtio_hold_depth = VIRTIO_HOLD_NONE;
+
+/* BQL */
+static QLIST_HEAD(, VirtIOHold) virtio_holds =
+    QLIST_HEAD_INITIALIZER(virtio_holds);
+
+/*
+ * With a depth other than 0: between looking at the number of requests in
+ * flight and fetching another one.  It decreases without this.
+ */
+static QemuMutex virtio_hold_lock;
+
+static void __attribute__((constructor)) virtio_hold_init(void)
+{
+    qemu_mutex_init(&virtio_hold_lock);
+}
+
+/* Queues */
+
+/* Calls @func for each queue of @vdev that takes part in holds */
+static void virtio_hold_foreach(VirtIODevice *vdev,
+                                void (*func)(VirtQueue *vq, void *opaque),
+                                void *opaque)
+{
+    for (int i = 0; i < VIRTIO_QUEUE_MAX; i++) {
+        VirtQueue *vq = virtio_get_queue(vdev, i);
+
+        if (!virtio_queue_get_num(vdev, i)) {
+            break;
+        }
+        if (virtio_queue_is_holdable(vq)) {
+            func(vq, opaque);
+        }
+    }
+}
+
+static void virtio_hold_add_in_flight(VirtQueue *vq, void *opaque)
+{
+    unsigned *in_flight = opaque;
+
+    *in_flight += virtio_queue_in_flight(vq);
+}
+
+static bool virtio_hold_admits(VirtIODevice *vdev)
+{
+    unsigned depth = qatomic_read(&virtio_hold_depth);
+    unsigned in_flight = 0;
+
+    if (depth == 0 || depth == VIRTIO_HOLD_NONE) {
+        return depth;
+    }
+    virtio_hold_foreach(vdev, virtio_hold_add_in_flight, &in_flight);
+    return in_flight < depth;
+}
+
+void *virtio_hold_pop(VirtIODevice *vdev, VirtQueue *vq, size_t sz,
+                      void *(*pop)(VirtQueue *vq, size_t sz))
+{
+    QEMU_LOCK_GUARD(&virtio_hold_lock);
+
+    if (virtio_hold_admits(vdev)) {
+        return pop(vq, sz);
+    }
+    if (virtio_queue_has_buffers(vq)) {
+        virtio_queue_set_held_back(vq, true);
+    }
+    return NULL;
+}
+
+bool virtio_hold_hides(VirtIODevice *vdev, VirtQueue *vq)
+{
+    if (virtio_hold_admits(vdev)) {
+        return false;
+    }
+    virtio_queue_set_held_back(vq, true);
+    return true;
+}
+
+/* Notifying the device again */
+
+static void virtio_hold_kick_queue(VirtQueue *vq, void *opaque)
+{
+    VirtIODevice *vdev = opaque;
+    int n = virtio_get_queue_index(vq);
+
+    if (!virtio_queue_is_held_back(vq)) {
+        return;
+    }
+    trace_virtio_hold_kick(vdev, n);
+    virtio_queue_set_held_back(vq, false);
+    virtio_queue_notify(vdev, n);
+}
+
+/* In the main loop, BQL held */
+static void virtio_hold_kick_bh(void *opaque)
+{
+    VirtIODevice *vdev = opaque;
+
+    /* If it is not running, virtio_hold_vm_started() will come back to it */
+    if (DEVICE(vdev)->realized && vdev->vm_running) {
+        virtio_hold_foreach(vdev, virtio_hold_kick_queue, vdev);
+    }
+    object_unref(OBJECT(vdev));
+}
+
+/*
+ * Any thread: with the BQL, or for a device which has a request in flight and
+ * so does not go away.
+ */
+static void virtio_hold_schedule_kick(VirtIODevice *vdev)
+{
+    object_ref(OBJECT(vdev));
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), virtio_hold_kick_bh, vdev);
+}
+
+void virtio_hold_completed(VirtIODevice *vdev)
+{
+    if (qatomic_read(&virtio_hold_depth)) {
+        virtio_hold_schedule_kick(vdev);
+    }
+}
+
+/*
+ * Queues of a stopped VM: which of them have to be looked at when it starts?
+ * Whoever starts ioeventfds looks at all of them.
+ */
+typedef struct VirtIOHoldLeft {
+    bool look;                  /* at the rings, too */
+    bool found;
+} VirtIOHoldLeft;
+
+static void virtio_hold_find_left(VirtQueue *vq, void *opaque)
+{
+    VirtIOHoldLeft *left = opaque;
+
+    if (left->look && virtio_queue_has_buffers(vq)) {
+        virtio_queue_set_held_back(vq, true);
+    }
+    left->found |= virtio_queue_is_held_back(vq);
+}
+
+bool virtio_hold_left_behind(VirtIODevice *vdev)
+{
+    VirtIOHoldLeft left = { .look = virtio_hold_in_force() };
+
+    if (!virtio_device_ioeventfd_enabled(vdev)) {
+        virtio_hold_foreach(vdev, virtio_hold_find_left, &left);
+    }
+    return left.found;
+}
+
+void virtio_hold_vm_started(VirtIODevice *vdev)
+{
+    /* The source of a migration may have had ioeventfds where we have none */
+    VirtIOHoldLeft left = { .look = !virtio_device_ioeventfd_enabled(vdev) };
+
+    virtio_hold_foreach(vdev, virtio_hold_find_left, &left);
+    if (left.found) {
+        virtio_hold_schedule_kick(vdev);
+    }
+}
+
+/* Holds */
+
+static int virtio_hold_release_child(Object *obj, void *opaque)
+{
+    VirtIODevice *vdev =
+        (VirtIODevice *)object_dynamic_cast(obj, TYPE_VIRTIO_DEVICE);
+
+    if (vdev && DEVICE(vdev)->realized && virtio_hold_covers(DEVICE(vdev))) {
+        virtio_hold_schedule_kick(vdev);
+    }
+    return 0;
+}
+
+/* Does what is implied by a change of the list of holds */
+static void virtio_hold_update(void)
+{
+    unsigned old_depth = virtio_hold_depth;
+    unsigned depth = VIRTIO_HOLD_NONE;
+    VirtIOHold *hold;
+
+    QLIST_FOREACH(hold, &virtio_holds, next) {
+        depth = MIN(depth, hold->depth);
+    }
+    trace_virtio_hold_update(old_depth, depth);
+    qatomic_set_mb(&virtio_hold_depth, depth);
+
+    if (depth > old_depth) {
+        object_child_foreach_recursive(object_get_root(),
+                                       virtio_hold_release_child, NULL);
+    }
+}
+
+void virtio_hold_begin(VirtIOHold *hold, unsigned depth)
+{
+    assert(bql_locked());
+    assert(depth != VIRTIO_HOLD_NONE);
+
+    hold->depth = depth;
+    QLIST_INSERT_HEAD(&virtio_holds, hold, next);
+    virtio_hold_update();
+}
+
+void virtio_hold_set_depth(VirtIOHold *hold, unsigned depth)
+{
+    assert(bql_locked());
+    assert(depth != VIRTIO_HOLD_NONE);
+
+    hold->depth = depth;
+    virtio_hold_update();
+}
+
+void virtio_hold_end(VirtIOHold *hold)
+{
+    assert(bql_locked());
+
+    QLIST_REMOVE(hold, next);
+    virtio_hold_update();
+}
+
+static void virtio_hold_find(VirtQueue *vq, void *opaque)
+{
+    *(bool *)opaque = true;
+}
+
+bool virtio_hold_covers(DeviceState *dev)
+{
+    bool covers = false;
+
+    while (dev) {
+        if (object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_DEVICE)) {
+            virtio_hold_foreach(VIRTIO_DEVICE(dev), virtio_hold_find, &covers);
+            break;
+        }
+        dev = dev->parent_bus ? dev->parent_bus->parent : NULL;
+    }
+    return covers;
+}
