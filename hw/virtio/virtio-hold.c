@@ -24,7 +24,7 @@ static QLIST_HEAD(, VirtIOHold) virtio_holds =
 
 /*
  * With a depth other than 0: between looking at the number of requests in
- * flight and fetching another one.  It decreases without this.
+ * flight and announcing another one.  It decreases without this.
  */
 static QemuMutex virtio_hold_lock;
 
@@ -71,27 +71,50 @@ static bool virtio_hold_admits(VirtIODevice *vdev)
     return in_flight < depth;
 }
 
-void *virtio_hold_pop(VirtIODevice *vdev, VirtQueue *vq, size_t sz,
-                      void *(*pop)(VirtQueue *vq, size_t sz))
+/* Announce that a request is going to be fetched, if it is admitted */
+static bool virtio_hold_enter(VirtIODevice *vdev, VirtQueue *vq)
 {
     QEMU_LOCK_GUARD(&virtio_hold_lock);
 
     if (virtio_hold_admits(vdev)) {
-        return pop(vq, sz);
+        virtio_queue_set_fetching(vq, true);
+        return true;
     }
-    if (virtio_queue_has_buffers(vq)) {
-        virtio_queue_set_held_back(vq, true);
+    return false;
+}
+
+/*
+ * Note that a request stays in @vq, which is not empty.  Returns whether it has
+ * to: whoever ends the hold, or completes a request, does that first and then
+ * looks for notes, so either he sees ours or we see what he did.
+ */
+static bool virtio_hold_note(VirtIODevice *vdev, VirtQueue *vq)
+{
+    virtio_queue_set_held_back(vq, true);
+    smp_mb();
+    return !virtio_hold_admits(vdev);
+}
+
+void *virtio_hold_pop(VirtIODevice *vdev, VirtQueue *vq, size_t sz,
+                      void *(*pop)(VirtQueue *vq, size_t sz))
+{
+    void *elem;
+
+    while (!virtio_hold_enter(vdev, vq)) {
+        if (!virtio_queue_has_buffers(vq) || virtio_hold_note(vdev, vq)) {
+            return NULL;
+        }
     }
-    return NULL;
+
+    /* May take the BQL, to read a descriptor which is not in RAM */
+    elem = pop(vq, sz);
+    virtio_queue_set_fetching(vq, false);
+    return elem;
 }
 
 bool virtio_hold_hides(VirtIODevice *vdev, VirtQueue *vq)
 {
-    if (virtio_hold_admits(vdev)) {
-        return false;
-    }
-    virtio_queue_set_held_back(vq, true);
-    return true;
+    return !virtio_hold_admits(vdev) && virtio_hold_note(vdev, vq);
 }
 
 /* Notifying the device again */

@@ -6,7 +6,9 @@
  * Jobs and exports go on submitting requests while a guest is held or stopped.
  * A drained section would pause them, and everything else.  This pauses them
  * alone: jobs as job_pause() does, so that they show the status "paused" or
- * "standby"; exports by way of their BlockBackend, which parks requests.
+ * "standby"; exports by way of their BlockBackend, which parks requests.  A
+ * drained section that begins in the meantime lets parked requests go, in order
+ * to wait for them.
  *
  * Code which waits for a job to complete, or for an export to go away, with the
  * BQL held (nbd-server-stop, for example) waits for the end of the pause.  So

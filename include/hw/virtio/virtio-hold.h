@@ -99,8 +99,12 @@ bool virtio_queue_is_holdable(VirtQueue *vq);
 /* Is there anything in the ring, held or not?  For the owner of the queue. */
 bool virtio_queue_has_buffers(VirtQueue *vq);
 
-/* Number of requests that were fetched and not completed.  Any thread. */
+/*
+ * Number of requests that were fetched, or are being fetched, and are not
+ * completed.  Any thread.
+ */
 unsigned virtio_queue_in_flight(VirtQueue *vq);
+void virtio_queue_set_fetching(VirtQueue *vq, bool fetching);
 
 /* The note that a notification was consumed.  Any thread. */
 void virtio_queue_set_held_back(VirtQueue *vq, bool held_back);
