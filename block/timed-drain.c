@@ -54,10 +54,16 @@ void bdrv_timed_drain_waiter_del(BdrvTimedDrainWaiter *waiter)
     aio_wait_remove_notifier(&waiter->notifier);
 }
 
-void bdrv_timed_drain_begin(void)
+/* Protected by the BQL: whoever owns the section */
+static void (*timed_drain_owner_yield)(void *opaque);
+static void *timed_drain_owner;
+
+void bdrv_timed_drain_begin(void (*yield)(void *opaque), void *opaque)
 {
     GLOBAL_STATE_CODE();
     trace_bdrv_timed_drain_begin();
+    timed_drain_owner_yield = yield;
+    timed_drain_owner = opaque;
     bdrv_drain_all_begin_nopoll();
 }
 
@@ -65,7 +71,19 @@ void bdrv_timed_drain_end(void)
 {
     GLOBAL_STATE_CODE();
     trace_bdrv_timed_drain_end();
+    timed_drain_owner_yield = NULL;
+    timed_drain_owner = NULL;
     bdrv_drain_all_end();
+}
+
+void bdrv_timed_drain_yield(void)
+{
+    GLOBAL_STATE_CODE();
+
+    if (timed_drain_owner_yield) {
+        trace_bdrv_timed_drain_yield();
+        timed_drain_owner_yield(timed_drain_owner);
+    }
 }
 
 bool bdrv_timed_drain_busy(void)

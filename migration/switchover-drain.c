@@ -58,6 +58,15 @@ static void switchover_drain_wake(void *opaque)
     switchover_kick();
 }
 
+/* Somebody cannot go on within the section, and we are asleep.  BQL held. */
+static void switchover_section_yield(void *opaque)
+{
+    SwitchoverState *so = opaque;
+
+    switchover_drained_end(so);
+    switchover_kick();
+}
+
 /* Runs in the main AioContext, BQL held by the main loop or by who polls it */
 static void switchover_section_expired(void *opaque)
 {
@@ -65,8 +74,17 @@ static void switchover_section_expired(void *opaque)
 
     trace_switchover_section_expired();
     so->section_ms = MIN(so->section_ms * 2, SWITCHOVER_SECTION_MAX_MS);
-    switchover_drained_end(so);
-    switchover_kick();
+    switchover_section_yield(so);
+}
+
+void switchover_drained_begin(SwitchoverState *so)
+{
+    assert(bql_locked());
+
+    if (!so->drained) {
+        so->drained = true;
+        bdrv_timed_drain_begin(switchover_section_yield, so);
+    }
 }
 
 void switchover_drain_waiter_add(BdrvTimedDrainWaiter *waiter)

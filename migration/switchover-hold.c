@@ -37,11 +37,14 @@ static void switchover_hold_expired(void *opaque)
 {
     SwitchoverState *so = opaque;
 
-    trace_switchover_hold_expired(so->vcpus_paused);
-    if (so->vcpus_paused) {
+    trace_switchover_hold_expired(so->attempting);
+    if (so->attempting) {
         switchover_background_end(so);
     } else {
-        switchover_window_expired(so);
+        if (so->window.open) {
+            switchover_window_close(so, false);
+            switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
+        }
         switchover_hold_end(so);
     }
     switchover_kick();
@@ -103,5 +106,7 @@ void switchover_hold_end(SwitchoverState *so)
     if (so->holding) {
         so->holding = false;
         virtio_hold_end(&so->hold);
+        so->window.next_ns = get_clock() +
+                             so->ms->parameters.quiesce_interval * SCALE_MS;
     }
 }

@@ -71,6 +71,7 @@ typedef struct SwitchoverState {
     /*
      * BQL
      */
+    bool attempting;            /* from the stop until it is backed out of */
     bool vcpus_paused;          /* by us, and they ran before */
     SwitchoverWindow window;
     bool holding;               /* guest requests, in their virtqueues */
@@ -84,7 +85,7 @@ typedef struct SwitchoverState {
     RunState deferred_stop;     /* RUN_STATE__MAX if there was none */
 
     /*
-     * Under lock, written by the migration thread only
+     * Under lock, written with the BQL held
      */
     QemuMutex lock;
     uint32_t attempts;
@@ -162,8 +163,8 @@ SwitchoverWatchedDeviceList *switchover_watched_devices(void);
 
 /*
  * Hold guest requests, but for @depth of each device; pause jobs and exports;
- * end both at @end_ns (get_clock()), or only the latter if the guest is stopped
- * then.  Each may be done again.
+ * end both at @end_ns (get_clock()), or only the latter during an attempt.
+ * Each may be done again.
  */
 void switchover_hold_begin(SwitchoverState *so, unsigned depth);
 void switchover_background_begin(SwitchoverState *so);
@@ -173,8 +174,8 @@ void switchover_hold_until(SwitchoverState *so, int64_t end_ns);
 void switchover_background_end(SwitchoverState *so);
 void switchover_hold_end(SwitchoverState *so);
 
-/* The window is over, if there is one; the caller ends the hold. */
-void switchover_window_expired(SwitchoverState *so);
+/* The window is over, if there is one.  Does not end the hold. */
+void switchover_window_close(SwitchoverState *so, bool hit);
 
 /* Let the end of a request, or of a round trip, end switchover_sleep(). */
 void switchover_drain_waiter_add(BdrvTimedDrainWaiter *waiter);

@@ -66,9 +66,6 @@
 /* Between windows, look whether memory has to be sent after this long */
 #define SWITCHOVER_INTERVAL_SLICE_MS 50
 
-/* From the decision to stop the guest until it stands still */
-#define SWITCHOVER_STOP_GRACE_MS 20
-
 static void switchover_quiesce_account(SwitchoverState *so, int64_t window_ns,
                                        bool hit)
 {
@@ -116,8 +113,7 @@ static void switchover_window_open(SwitchoverState *so)
     trace_switchover_window_open(w->depth);
 }
 
-/* Does not end the hold */
-static void switchover_window_close(SwitchoverState *so, bool hit)
+void switchover_window_close(SwitchoverState *so, bool hit)
 {
     SwitchoverWindow *w = &so->window;
     int64_t now_ns = get_clock();
@@ -129,7 +125,6 @@ static void switchover_window_close(SwitchoverState *so, bool hit)
     }
     w->open = false;
     w->hit = hit;
-    w->next_ns = now_ns + so->ms->parameters.quiesce_interval * SCALE_MS;
     if (w->flush) {
         bdrv_timed_flush_release(w->flush);
         w->flush = NULL;
@@ -140,14 +135,6 @@ static void switchover_window_close(SwitchoverState *so, bool hit)
     WITH_QEMU_LOCK_GUARD(&so->lock) {
         so->quiesce.fruitless += !hit;
         so->quiesce.fruitless_max = switchover_fruitless_max(so->ms);
-    }
-}
-
-void switchover_window_expired(SwitchoverState *so)
-{
-    if (so->window.open) {
-        switchover_window_close(so, false);
-        switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
     }
 }
 
@@ -278,10 +265,8 @@ static bool switchover_window_step(SwitchoverState *so, bool precopy)
         return false;
     }
     if (!ret || (!precopy && ret == -ETIMEDOUT)) {
+        /* Should the guest not stop in time, it gets its requests back */
         switchover_window_close(so, !ret);
-        /* Should the guest not stop soon, it gets its requests back */
-        switchover_hold_until(so, MAX(w->end_ns, get_clock() +
-                                      SWITCHOVER_STOP_GRACE_MS * SCALE_MS));
         return true;
     }
     return false;

@@ -214,16 +214,6 @@ bool switchover_quiesce(MigrationState *s, bool precopy)
 
 /* Stop */
 
-void switchover_drained_begin(SwitchoverState *so)
-{
-    assert(bql_locked());
-
-    if (!so->drained) {
-        so->drained = true;
-        bdrv_timed_drain_begin();
-    }
-}
-
 void switchover_drained_end(SwitchoverState *so)
 {
     assert(bql_locked());
@@ -344,6 +334,7 @@ static void switchover_back_out(SwitchoverState *so)
     }
     so->vcpus_paused = false;
     so->devices_stopped = false;
+    so->attempting = false;
     switchover_drained_end(so);
     switchover_hold_end(so);
 
@@ -546,6 +537,9 @@ static bool switchover_came_too_late(SwitchoverState *so)
     }
     trace_switchover_came_too_late();
     so->window.hit = false;
+    WITH_QEMU_LOCK_GUARD(&so->lock) {
+        so->quiesce.fruitless++;
+    }
     so->retrying = true;
     so->retry_since_ns = get_clock();
     so->retry_delay_ms = 0;
@@ -596,7 +590,10 @@ int switchover_stop(MigrationState *s, Error **errp)
         return -EAGAIN;
     }
 
+    /* Still open if a client stopped the guest in the meantime */
+    switchover_window_close(so, false);
     switchover_count_attempt(so);
+    so->attempting = true;
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_STOP);
     switchover_pause_vcpus(so);
     switchover_hold_stopped(so);
@@ -664,8 +661,9 @@ void switchover_finish(MigrationState *s)
     assert(bql_locked());
 
     switchover_drained_end(so);
-    switchover_window_expired(so);
+    switchover_window_close(so, false);
     switchover_hold_end(so);
+    so->attempting = false;
 
     if (so->deferring && so->deferred_stop != RUN_STATE__MAX &&
         runstate_is_live(s->vm_old_state)) {

@@ -91,7 +91,7 @@ static bool virtio_hold_enter(VirtIODevice *vdev, VirtQueue *vq)
 static bool virtio_hold_note(VirtIODevice *vdev, VirtQueue *vq)
 {
     virtio_queue_set_held_back(vq, true);
-    smp_mb();
+    smp_mb(); /* See above */
     return !virtio_hold_admits(vdev);
 }
 

@@ -10,7 +10,7 @@
  *
  * A drained section that is waited for looks like this:
  *
- *     bdrv_timed_drain_begin();
+ *     bdrv_timed_drain_begin(yield, opaque);
  *     while (bdrv_timed_drain_busy()) {
  *         if (too late) {
  *             ... bdrv_inflight_requests() says what is stuck
@@ -77,11 +77,19 @@ void bdrv_timed_drain_waiter_add(BdrvTimedDrainWaiter *waiter,
                                  void (*wake)(void *opaque), void *opaque);
 void bdrv_timed_drain_waiter_del(BdrvTimedDrainWaiter *waiter);
 
-/* Begin a drained section on all nodes.  Does not wait for them. */
-void bdrv_timed_drain_begin(void);
+/*
+ * Begin a drained section on all nodes.  Does not wait for them.
+ *
+ * @yield is called, with the BQL held, for who cannot go on within a section
+ * while its owner sleeps.  It has to end the section.
+ */
+void bdrv_timed_drain_begin(void (*yield)(void *opaque), void *opaque);
 
 /* End it again; what was held back goes on.  Does not wait either. */
 void bdrv_timed_drain_end(void);
+
+/* Have the section ended, if there is one. */
+void bdrv_timed_drain_yield(void);
 
 /* Is anything in flight?  To be asked within a drained section only. */
 bool bdrv_timed_drain_busy(void);

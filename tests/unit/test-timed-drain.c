@@ -521,7 +521,7 @@ static void waiter_del(TestWaiter *w)
 /* Broken: busy although nothing is going on; the assertion on busy fails. */
 static void test_drain_idle(Fixture *f, gconstpointer data)
 {
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     g_assert(!bdrv_timed_drain_busy());
     g_assert(!bdrv_timed_drain_held_back());
     g_assert_cmpint(f->bs->quiesce_counter, >, 0);
@@ -536,7 +536,7 @@ static void test_drain_stuck_request(Fixture *f, gconstpointer data)
     Request *req = request_new_stuck(f->blk, f->bs, WRITE, 0, 512);
     TestWaiter w;
 
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     waiter_add(&w);
     g_assert(bdrv_timed_drain_busy());
     run_pending_bhs();
@@ -563,7 +563,7 @@ static void test_drain_holds_back(Fixture *f, gconstpointer data)
     Request *req;
     TestWaiter w;
 
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     g_assert(!bdrv_timed_drain_busy());
 
     waiter_add(&w);
@@ -591,7 +591,7 @@ static void test_drain_end_after_timeout(Fixture *f, gconstpointer data)
     TestWaiter w;
 
     for (int i = 0; i < 3; i++) {
-        bdrv_timed_drain_begin();
+        bdrv_timed_drain_begin(NULL, NULL);
         g_assert(bdrv_timed_drain_busy());
         waiter_add(&w);
         held = request_new(f->blk, READ, 4096, 512);
@@ -606,7 +606,7 @@ static void test_drain_end_after_timeout(Fixture *f, gconstpointer data)
         g_assert(!request_done(req));
     }
 
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     waiter_add(&w);
     stuck_let_go(f->bs, WRITE);
     wait_for_wake_and(&w, !bdrv_timed_drain_busy());
@@ -623,7 +623,7 @@ static void test_drain_nested(Fixture *f, gconstpointer data)
     TestWaiter w;
 
     bdrv_drained_begin(f->bs);
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     waiter_add(&w);
     req = request_new(f->blk, WRITE, 0, 512);
     wait_for_wake_and(&w, bdrv_timed_drain_held_back());
@@ -636,7 +636,7 @@ static void test_drain_nested(Fixture *f, gconstpointer data)
     g_assert_cmpint(f->bs->quiesce_counter, ==, 0);
     request_finish(req);
 
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     bdrv_drained_begin(f->bs);
     waiter_add(&w);
     req = request_new(f->blk, WRITE, 0, 512);
@@ -652,7 +652,7 @@ static void test_drain_nested(Fixture *f, gconstpointer data)
 
     /* An ordinary drain waits, after which there is nothing to wait for */
     bdrv_drain_all_begin();
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     g_assert(!bdrv_timed_drain_busy());
     bdrv_timed_drain_end();
     bdrv_drain_all_end();
@@ -669,7 +669,7 @@ static void test_waiter_before_first_look(Fixture *f, gconstpointer data)
     Request *req = request_new_stuck(f->blk, f->bs, WRITE, 0, 512);
     TestWaiter w;
 
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     waiter_add(&w);
     stuck_let_go(f->bs, WRITE);
     if (f->iothread) {
@@ -693,7 +693,7 @@ static void test_waiter_race(Fixture *f, gconstpointer data)
         Request *req = request_new_stuck(f->blk, f->bs, READ, 0, 512);
         TestWaiter w;
 
-        bdrv_timed_drain_begin();
+        bdrv_timed_drain_begin(NULL, NULL);
         waiter_add(&w);
         stuck_let_go(f->bs, READ);
         while (bdrv_timed_drain_busy()) {
@@ -825,7 +825,7 @@ static void test_inflight_kinds(Fixture *f, gconstpointer data)
 
         assert_only_request("disk", row[i].kind, row[i].offset, row[i].bytes);
 
-        bdrv_timed_drain_begin();
+        bdrv_timed_drain_begin(NULL, NULL);
         g_assert(bdrv_timed_drain_busy());
         assert_only_request("disk", row[i].kind, row[i].offset, row[i].bytes);
         bdrv_timed_drain_end();
@@ -852,7 +852,7 @@ static void test_inflight_truncate(Fixture *f, gconstpointer data)
 static void test_inflight_idle(Fixture *f, gconstpointer data)
 {
     assert_no_request();
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     assert_no_request();
     bdrv_timed_drain_end();
     request_do(f->blk, WRITE);
@@ -944,7 +944,7 @@ static void test_inflight_passed_on(Fixture *f, gconstpointer data)
         Request *req = request_new_stuck(f->blk, f->bs, kind[i], 4096, 512);
 
         assert_only_request("disk", kind[i], 4096, 512);
-        bdrv_timed_drain_begin();
+        bdrv_timed_drain_begin(NULL, NULL);
         assert_only_request("disk", kind[i], 4096, 512);
         bdrv_timed_drain_end();
         stuck_let_go(f->bs, kind[i]);
@@ -984,20 +984,20 @@ static void test_inflight_other(Fixture *f, gconstpointer data)
 
     blk_inc_in_flight(f->blk);
     assert_no_request();
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     g_assert(bdrv_timed_drain_busy());
     assert_only_request("disk", OTHER, 0, 0);
     bdrv_timed_drain_end();
 
     req = request_new_stuck(f->blk, f->bs, WRITE, 0, 512);
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     assert_only_request("disk", WRITE, 0, 512);
     bdrv_timed_drain_end();
     stuck_let_go(f->bs, WRITE);
     request_finish(req);
 
     blk_dec_in_flight(f->blk);
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     g_assert(!bdrv_timed_drain_busy());
     assert_no_request();
     bdrv_timed_drain_end();
@@ -1014,13 +1014,13 @@ static void test_inflight_other_above(Fixture *f, gconstpointer data)
     blk_inc_in_flight(f->blk);
     req = request_new_stuck(direct, f->bs, WRITE, 0, 512);
 
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     assert_only_request("disk", WRITE, 0, 512);
     bdrv_timed_drain_end();
 
     stuck_let_go(f->bs, WRITE);
     request_finish(req);
-    bdrv_timed_drain_begin();
+    bdrv_timed_drain_begin(NULL, NULL);
     assert_only_request("raw", OTHER, 0, 0);
     bdrv_timed_drain_end();
     blk_dec_in_flight(f->blk);
