@@ -110,6 +110,16 @@ const SwDevice sw_virtio_blk_port = {
     .device = "-device virtio-blk-pci,id=dev%u,drive=disk%u",
 };
 
+const SwDevice sw_virtio_blk_stop = {
+    .name = "virtio-blk-stop",
+    .machine = "q35",
+    .guest_disk = "vda",
+    .guest_disks = "vda,vdb",
+    .before = "-object iothread,id=iot0",
+    .device = "-device virtio-blk-pci,id=dev%u,drive=disk%u,iothread=iot0,"
+              "werror=stop,rerror=stop",
+};
+
 const SwDevice *const sw_devices[] = {
     &sw_virtio_blk, &sw_virtio_blk_iothread, &sw_virtio_blk_vq_mapping,
     &sw_virtio_blk_no_ioeventfd, &sw_virtio_scsi, &sw_virtio_scsi_iothread,

@@ -36,6 +36,8 @@ extern const SwDevice sw_ahci;
 extern const SwDevice sw_virtio_blk_4_queues;
 extern const SwDevice sw_virtio_scsi_4_queues;
 extern const SwDevice sw_virtio_blk_port;
+/* An error of the disk stops the guest */
+extern const SwDevice sw_virtio_blk_stop;
 
 extern const SwDriver sw_nbd;
 extern const SwDriver sw_nbd_throttled;

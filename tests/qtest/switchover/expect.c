@@ -226,8 +226,7 @@ static bool has_progressed(void *opaque)
     return sw_guest_ops(progress->guest) > progress->ops;
 }
 
-/* More I/O completes, and every block reads back as it was written */
-static void check_data(SwGuest *guest)
+void sw_expect_guest_working(SwGuest *guest)
 {
     Progress progress = { .guest = guest, .ops = sw_guest_ops(guest) };
 
@@ -244,7 +243,7 @@ void sw_expect_working(SwRig *rig)
         sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
         rig->paused = false;
     }
-    check_data(rig->src->guest);
+    sw_expect_guest_working(rig->src->guest);
 }
 
 static void continue_at_pre_switchover(SwRig *rig)
@@ -314,7 +313,7 @@ void sw_expect_completed(SwRig *rig)
 
     sw_expect_moved(rig);
     beats = sw_guest_beats(rig->src->guest);
-    check_data(rig->dst->guest);
+    sw_expect_guest_working(rig->dst->guest);
     SW_CHECK(sw_guest_beats(rig->src->guest) == beats,
              "the guest runs on both sides");
 }

@@ -43,6 +43,9 @@ void sw_expect_working(SwRig *rig);
 /* The migration completes; the guest runs on the destination only */
 void sw_expect_moved(SwRig *rig);
 
+/* The guest does I/O, and every block reads back as it was written */
+void sw_expect_guest_working(SwGuest *guest);
+
 /*
  * The migration completes, through post-copy if the case says so; the guest
  * runs on the destination only and finds all its data.

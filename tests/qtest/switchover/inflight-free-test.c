@@ -238,6 +238,35 @@ static void end_stopped_completes(SwRig *rig)
     sw_expect_completed(rig);
 }
 
+static bool is_in_window(void *opaque)
+{
+    return in_phase(opaque, "quiesce");
+}
+
+static bool has_io_error(void *opaque)
+{
+    return sw_vm_in_state(opaque, "io-error");
+}
+
+/*
+ * What was in flight fails, and migrates as what is to be done again; what is
+ * held migrates in the virtqueue.
+ */
+static void end_io_error_in_window(SwRig *rig)
+{
+    sw_wait_until(is_in_window, rig->src, SW_WAIT_MS, "a window");
+    sw_disk_fail(rig->disk[0]);
+    sw_event_wait(rig->src->mon, "BLOCK_IO_ERROR", 0, NULL);
+    sw_disk_mend(rig->disk[0]);
+
+    sw_status_wait(rig->src->mon, "completed");
+    sw_wait_until(has_io_error, rig->dst, SW_WAIT_MS,
+                  "the destination to be stopped by the error");
+    g_assert_cmpuint(sw_guest_beats(rig->dst->guest), ==, 0);
+    sw_qmp_ok(rig->dst->mon, "{ 'execute': 'cont' }");
+    sw_expect_guest_working(rig->dst->guest);
+}
+
 static void end_reset_in_window(SwRig *rig)
 {
     open_window(rig);
@@ -486,6 +515,16 @@ static const SwCase cases[] = {
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
         .end = end_unplugged_in_window,
+    }, {
+        .path = "window/io-error",
+        .inflight_free = true,
+        .healthy = true,
+        .device = &sw_virtio_blk_stop,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_WRITE,
+        .latency_ms = { 4 * LATENCY_MS },
+        .quiesce_window_ms = WINDOW_MS,
+        .end = end_io_error_in_window,
     }, {
         .path = "series/virtio-blk",
         .inflight_free = true,

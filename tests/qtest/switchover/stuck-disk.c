@@ -19,6 +19,7 @@ struct SwDisk {
     char *dir;
     char *socket;           /* of the front */
     char *log_path;
+    char *error_path;       /* while it exists, requests fail */
     char *file;             /* NULL until sw_disk_as_file() */
     SwChild *back;
     SwChild *front;
@@ -73,14 +74,17 @@ static bool start_servers(SwDisk *disk, unsigned latency_ms, char **why)
     g_autofree char *to_back = g_strdup_printf("socket=%s", back_socket);
     g_autofree char *rdelay = g_strdup_printf("rdelay=%ums", latency_ms);
     g_autofree char *wdelay = g_strdup_printf("wdelay=%ums", latency_ms);
+    g_autofree char *error = g_strdup_printf("error-file=%s", disk->error_path);
     const char *back[] = {
         "nbdkit", "--foreground", "--unix", back_socket, "--pidfile", back_pid,
-        "--threads", "64", "--filter=delay", "memory", size, rdelay, wdelay,
-        NULL
+        "memory", size, NULL
     };
+    /* Filters are passed in this order: a request is delayed, then fails */
     const char *front[] = {
         "nbdkit", "--foreground", "--unix", disk->socket,
-        "--pidfile", front_pid, "--filter=log", "nbd", to_back, log, NULL
+        "--pidfile", front_pid, "--threads", "64",
+        "--filter=log", "--filter=delay", "--filter=error", "nbd", to_back,
+        log, rdelay, wdelay, "error=EIO", "error-rate=100%", error, NULL
     };
 
     disk->back = sw_child_new(back, back_pid, why);
@@ -99,6 +103,7 @@ SwDisk *sw_disk_new(const char *dir, const char *name, unsigned latency_ms,
     disk->dir = g_strdup(dir);
     disk->socket = disk_path(disk, "nbd");
     disk->log_path = disk_path(disk, "log");
+    disk->error_path = disk_path(disk, "error");
     disk->log_line = g_string_new("");
     disk->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
@@ -128,6 +133,7 @@ void sw_disk_free(SwDisk *disk)
     g_string_free(disk->log_line, true);
     g_hash_table_destroy(disk->held);
     g_free(disk->file);
+    g_free(disk->error_path);
     g_free(disk->log_path);
     g_free(disk->socket);
     g_free(disk->dir);
@@ -185,6 +191,18 @@ void sw_disk_release(SwDisk *disk)
 {
     sw_child_thaw(disk->back);
     disk->stuck = false;
+}
+
+void sw_disk_fail(SwDisk *disk)
+{
+    SW_CHECK(g_file_set_contents(disk->error_path, "", 0, NULL),
+             "cannot create %s", disk->error_path);
+}
+
+void sw_disk_mend(SwDisk *disk)
+{
+    SW_CHECK(unlink(disk->error_path) == 0, "cannot remove %s",
+             disk->error_path);
 }
 
 static SwKind kind_from_log(const char *word, const char *line)

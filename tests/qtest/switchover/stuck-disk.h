@@ -49,6 +49,10 @@ const char *sw_disk_file(SwDisk *disk);
 void sw_disk_stick(SwDisk *disk);
 void sw_disk_release(SwDisk *disk);
 
+/* Requests, also those which the latency delays now, fail / succeed again */
+void sw_disk_fail(SwDisk *disk);
+void sw_disk_mend(SwDisk *disk);
+
 /* Requests of @kind that came and were not answered yet */
 unsigned sw_disk_held(SwDisk *disk, SwKind kind);
 
