@@ -527,14 +527,16 @@ static int switchover_stop_unbounded(SwitchoverState *so)
 }
 
 /*
- * The window was a hit, but the guest got its requests back before we came
- * here: look for another one.
+ * The window was a hit, but the BQL was dropped since.  The guest may have got
+ * its requests back, or a device that cannot be held has begun one: look for
+ * another moment.
  */
 static bool switchover_came_too_late(SwitchoverState *so)
 {
-    if (!so->window.hit || so->holding) {
+    if (!so->window.hit || (so->holding && !bdrv_timed_drain_in_flight())) {
         return false;
     }
+    switchover_hold_end(so);
     trace_switchover_came_too_late();
     so->window.hit = false;
     WITH_QEMU_LOCK_GUARD(&so->lock) {

@@ -22,6 +22,7 @@
 #include "switchover/harness.h"
 #include "switchover/scenario.h"
 
+#define SUITE "inflight-free"
 #define STOCK "SWITCHOVER_STOCK"
 
 /* Of the disk, where a stopped guest must not wait for it */
@@ -386,35 +387,39 @@ static void end_refused_by_old(SwRig *rig)
     sw_expect_working(rig);
 }
 
-#define HOLDER                                  \
+#define INFLIGHT_FREE                           \
     .inflight_free = true,                      \
     .healthy = true,                            \
-    .disks = 2,                                 \
-    .latency_ms = { 0, HOLDER_LATENCY_MS },     \
+    .driver = &sw_nbd,                          \
+    .kind = SW_KIND_WRITE,                      \
     .quiesce_window_ms = WINDOW_MS
+
+#define SLOW_DISK                               \
+    INFLIGHT_FREE,                              \
+    .latency_ms = { LATENCY_MS }
+
+#define HOLDER                                  \
+    INFLIGHT_FREE,                              \
+    .disks = 2,                                 \
+    .latency_ms = { 0, HOLDER_LATENCY_MS }
+
+/* Not healthy: the disk hangs when the migration begins */
+#define HANGING_DISK                            \
+    .inflight_free = true,                      \
+    .driver = &sw_nbd
 
 static const SwCase cases[] = {
     {
         .path = "hit/post-copy",
-        .inflight_free = true,
-        .healthy = true,
+        SLOW_DISK,
         .device = &sw_virtio_blk_vq_mapping,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
-        .latency_ms = { LATENCY_MS },
-        .quiesce_window_ms = WINDOW_MS,
         .postcopy = true,
         .end = end_hits,
     }, {
         .path = "hit/depth",
-        .inflight_free = true,
-        .healthy = true,
+        SLOW_DISK,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
-        .latency_ms = { LATENCY_MS },
         .depth = 8,
-        .quiesce_window_ms = WINDOW_MS,
         .quiesce_queue_depth = 2,
         .end = end_hits,
     }, {
@@ -430,29 +435,19 @@ static const SwCase cases[] = {
         .libvirt = true,
         .end = end_hits,
     }, {
-        /* Unpatched, and without the pause: it never comes to rest */
+        /* The job has what the guest wrote before to copy */
         .path = "hit/mirror",
-        .inflight_free = true,
-        .healthy = true,
+        SLOW_DISK,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
-        .latency_ms = { LATENCY_MS },
-        .quiesce_window_ms = WINDOW_MS,
         .pause_before_switchover = true,
         .setup = sw_setup_mirror,
         .at_pre_switchover = sw_finish_mirror,
         .end = end_hits_in_company,
     }, {
         .path = "hit/export",
-        .inflight_free = true,
-        .healthy = true,
+        SLOW_DISK,
         .device = &sw_virtio_blk,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .disks = 2,
-        .latency_ms = { LATENCY_MS },
-        .quiesce_window_ms = WINDOW_MS,
         .pause_before_switchover = true,
         .setup = sw_setup_export,
         .at_pre_switchover = sw_finish_export,
@@ -461,159 +456,120 @@ static const SwCase cases[] = {
         .path = "window/cancel",
         HOLDER,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_cancelled_in_window,
     }, {
         .path = "window/stop/iothread",
         .full = true,
         HOLDER,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_stopped_in_window,
     }, {
         .path = "window/stop/no-ioeventfd",
         HOLDER,
         .device = &sw_virtio_blk_no_ioeventfd,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_stopped_in_window,
     }, {
         .path = "window/stop-cont/iothread",
         HOLDER,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_paused_in_window,
     }, {
         .path = "window/stop-cont/no-ioeventfd",
         .full = true,
         HOLDER,
         .device = &sw_virtio_blk_no_ioeventfd,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_paused_in_window,
     }, {
         .path = "window/stop-migrate/no-ioeventfd",
         HOLDER,
         .device = &sw_virtio_blk_no_ioeventfd,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_stopped_completes,
     }, {
         .path = "window/reset/virtio-blk",
         HOLDER,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_reset_in_window,
     }, {
         .path = "window/unplug",
         HOLDER,
         .device = &sw_virtio_blk_port,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .end = end_unplugged_in_window,
     }, {
         .path = "window/io-error",
-        .inflight_free = true,
-        .healthy = true,
+        INFLIGHT_FREE,
         .device = &sw_virtio_blk_stop,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .latency_ms = { 4 * LATENCY_MS },
-        .quiesce_window_ms = WINDOW_MS,
         .end = end_io_error_in_window,
     }, {
         .path = "series/virtio-blk",
-        .inflight_free = true,
-        .healthy = true,
+        INFLIGHT_FREE,
         .device = &sw_virtio_blk_4_queues,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .depth = 32,
         .cpus = 4,
-        .quiesce_window_ms = WINDOW_MS,
         .drain_timeout_ms = 1000,
         .end = end_series,
     }, {
         .path = "series/virtio-scsi",
         .full = true,
-        .inflight_free = true,
-        .healthy = true,
+        INFLIGHT_FREE,
         .device = &sw_virtio_scsi_4_queues,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .depth = 32,
         .cpus = 4,
-        .quiesce_window_ms = WINDOW_MS,
         .drain_timeout_ms = 1000,
         .end = end_series,
     }, {
         /* Whatever hangs, drain-timeout is the net */
         .path = "hang/retry",
-        .inflight_free = true,
+        HANGING_DISK,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
         .timeouts = 2,
         .end = sw_end_completes,
     }, {
         .path = "hang/flush",
         .full = true,
-        .inflight_free = true,
+        HANGING_DISK,
         .device = &sw_virtio_blk,
-        .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
         .idle = true,
         .end = sw_end_completes,
     }, {
         .path = "hang/no-ioeventfd",
         .full = true,
-        .inflight_free = true,
+        HANGING_DISK,
         .device = &sw_virtio_blk_no_ioeventfd,
-        .driver = &sw_nbd,
         .kind = SW_KIND_READ,
         .end = sw_end_completes,
     }, {
         .path = "hang/postcopy",
         .full = true,
-        .inflight_free = true,
+        HANGING_DISK,
         .device = &sw_virtio_scsi_iothread,
-        .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
         .postcopy = true,
         .end = sw_end_completes,
     }, {
         .path = "hang/fail",
         .full = true,
-        .inflight_free = true,
+        HANGING_DISK,
         .device = &sw_virtio_scsi,
-        .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
         .action = "fail",
         .end = sw_end_fails,
     }, {
         .path = "hang/cancel",
         .full = true,
-        .inflight_free = true,
+        HANGING_DISK,
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
         .kind = SW_KIND_ANY,
         .drain_timeout_ms = 30000,
         .end = sw_end_cancelled_waiting,
     }, {
         .path = "to-stock/ioeventfd",
-        .inflight_free = true,
-        .healthy = true,
+        SLOW_DISK,
         .dst_binary = STOCK,
         .machine = "pc-q35-10.0",
         .device = &sw_virtio_blk_iothread,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
-        .latency_ms = { LATENCY_MS },
-        .quiesce_window_ms = WINDOW_MS,
         .end = end_hits,
     }, {
         /*
@@ -625,8 +581,6 @@ static const SwCase cases[] = {
         .dst_binary = STOCK,
         .machine = "pc-q35-10.0",
         .device = &sw_virtio_blk_no_ioeventfd,
-        .driver = &sw_nbd,
-        .kind = SW_KIND_WRITE,
         .depth = 32,
         .end = end_refused_by_old,
     },
@@ -650,15 +604,6 @@ static void run_case(const void *opaque)
     sw_rig_free(rig);
 }
 
-static void add_case(const SwCase *c)
-{
-    g_autofree char *path = g_strdup_printf("/inflight-free/%s", c->path);
-
-    if (!c->full || g_test_slow()) {
-        g_test_add_data_func(path, c, run_case);
-    }
-}
-
 static bool only_watched(const SwDevice *device)
 {
     return device == &sw_ide || device == &sw_ahci;
@@ -678,17 +623,12 @@ static void add_hits(void)
             .path = g_strdup_printf("hit/%s", (*device)->name),
             .full = *device == &sw_virtio_blk || *device == &sw_virtio_scsi ||
                     *device == &sw_ahci,
-            .inflight_free = true,
-            .healthy = true,
+            SLOW_DISK,
             .device = *device,
-            .driver = &sw_nbd,
-            .kind = SW_KIND_WRITE,
-            .latency_ms = { LATENCY_MS },
-            .quiesce_window_ms = WINDOW_MS,
             .end = only_watched(*device) ? end_watched : end_hits,
         };
         g_ptr_array_add(made, c);
-        add_case(c);
+        sw_add_case(SUITE, c, run_case);
     }
 }
 
@@ -700,7 +640,7 @@ int main(int argc, char **argv)
 
     add_hits();
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        add_case(&cases[i]);
+        sw_add_case(SUITE, &cases[i], run_case);
     }
 
     return g_test_run();

@@ -181,6 +181,15 @@ static char *why_not(SwRig *rig)
     return why;
 }
 
+void sw_add_case(const char *suite, const SwCase *c, GTestDataFunc run)
+{
+    g_autofree char *path = g_strdup_printf("/%s/%s", suite, c->path);
+
+    if (!c->full || g_test_slow()) {
+        g_test_add_data_func(path, c, run);
+    }
+}
+
 SwRig *sw_rig_new(const SwCase *c)
 {
     SwRig *rig = g_new0(SwRig, 1);

@@ -29,7 +29,7 @@ typedef struct SwRig SwRig;
 typedef void SwStep(SwRig *rig);
 
 typedef struct SwCase {
-    /* Below /switchover/ */
+    /* Below the suite's */
     const char *path;
     /* Not in the smoke set */
     bool full;
@@ -114,6 +114,12 @@ struct SwRig {
     bool paused;            /* the user stopped the guest, ... */
     unsigned paused_beats;  /* ... after so many heartbeats */
 };
+
+/*
+ * Adds the case below @suite, to be run by @run, which gets it; those of the
+ * full set only with -m slow.  The case has to stay.
+ */
+void sw_add_case(const char *suite, const SwCase *c, GTestDataFunc run);
 
 /* NULL, with the test skipped, where something is not there */
 SwRig *sw_rig_new(const SwCase *c);

@@ -30,6 +30,8 @@
 #include "switchover/expect.h"
 #include "switchover/scenario.h"
 
+#define SUITE "switchover"
+
 /*
  * Every way to end, on the device and driver most in use.  Unpatched QEMU
  * freezes in each; what it lacks besides is said where that is something else.
@@ -363,15 +365,6 @@ static void run_case(const void *opaque)
     sw_rig_free(rig);
 }
 
-static void add_case(const SwCase *c)
-{
-    g_autofree char *path = g_strdup_printf("/switchover/%s", c->path);
-
-    if (!c->full || g_test_slow()) {
-        g_test_add_data_func(path, c, run_case);
-    }
-}
-
 static bool on_diagonal(const SwCase *c)
 {
     int i;
@@ -403,7 +396,7 @@ static void add_matrix_case(const SwDevice *device, const SwDriver *driver,
     c->kind = kind;
     c->full = !on_diagonal(c);
     c->end = sw_end_completes;
-    add_case(c);
+    sw_add_case(SUITE, c, run_case);
 }
 
 static void add_matrix(const SwDevice *const *devices,
@@ -442,7 +435,7 @@ int main(int argc, char **argv)
 
     sw_add_input_tests();
     for (i = 0; i < ARRAY_SIZE(scenarios); i++) {
-        add_case(&scenarios[i]);
+        sw_add_case(SUITE, &scenarios[i], run_case);
     }
     add_matrix(sw_devices, just_nbd);
     add_matrix(devices_on_every_driver, sw_drivers + 1);
