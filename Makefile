@@ -18,6 +18,7 @@ help:
 	@echo 'make demo         the above, and the demo (DEMO_STOCK=1: unpatched beside it)'
 	@echo 'make check        all tests that fit a coffee break'
 	@echo 'make check-full   all tests: full sets, sanitizers, every prefix of the series'
+	@echo 'make bench        benchmarks against the unpatched QEMU, in build/bench'
 	@echo 'make stock        build/stock/qemu-system-x86_64: the same source, unpatched'
 	@echo 'make series       the mail series in build/series, applied and checked'
 	@echo 'make docs         the manual, in build/docs'
@@ -68,6 +69,11 @@ check-full: all stock guest
 	@scripts/build-qemu patched --sanitize
 	@scripts/run-tests --full
 
+.PHONY: bench
+bench: all stock guest
+	@tests/bench/inflight-free
+	@tests/bench/convergence
+
 .PHONY: series
 series: deps
 	@scripts/fetch-qemu
@@ -84,7 +90,8 @@ docs:
 .PHONY: clean
 clean:
 	rm -rf build/patched build/stock build/asan build/prefix build/docs
-	rm -rf build/guest build/demo build/logs build/series build/tmp
+	rm -rf build/guest build/demo build/bench build/logs build/series
+	rm -rf build/tmp
 	rm -f build/qemu-*
 
 .PHONY: distclean

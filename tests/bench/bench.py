@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every benchmark needs: fair turns, medians, claims, results in a file
+
+A speed is nothing by itself: machines differ, and so do two hours of the same
+machine.  So a benchmark compares the patched QEMU with the unpatched one within
+one run, in turns, and what it claims is about medians of such turns.
+
+Exit status of a benchmark: 0 every claim holds, 1 one does not (or something
+went wrong while measuring), 2 something is missing.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+import json
+import os
+from pathlib import Path
+import shutil
+import statistics
+import sys
+import time
+
+from term import Terminal
+from vm import BUILD, HarnessError, run
+
+OUTPUT = BUILD / 'bench'
+
+
+class Missing(Exception):
+    """Something has to be built or installed first."""
+
+
+# ---- numbers ----------------------------------------------------------------
+
+def median(values: Sequence[float | None]) -> float | None:
+    """The median of those that there are, None if there are none."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def ratio(value: float | None, base: float | None) -> float | None:
+    """@value / @base, None if it cannot be told."""
+    return value / base if value is not None and base else None
+
+
+def cell(value: float | None, digits: int = 0) -> str:
+    """A number for a table."""
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def percent(value: float | None) -> str:
+    """A share for a table."""
+    return '-' if value is None else f'{value * 100:.0f} %'
+
+
+def in_turns(items: Sequence, turn: int) -> list:
+    """@items, back to front in every second turn.
+
+    So none of them always has the colder cache, or the busier minute.
+    """
+    return list(items if turn % 2 == 0 else reversed(items))
+
+
+# ---- claims -----------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that is promised.
+
+    @holds: None if what was measured does not tell
+    @seen: what was measured
+    """
+    text: str
+    holds: bool | None
+    seen: str
+
+    def line(self, term: Terminal) -> str:
+        words = {True: term.good('pass'), False: term.warning('FAIL'),
+                 None: 'skip'}
+        return f'{words[self.holds]}  {self.text}: {self.seen}'
+
+
+# ---- the command line -------------------------------------------------------
+
+class Parser(argparse.ArgumentParser):
+    """Has what all benchmarks have: --runs, --qemu, --stock-qemu."""
+
+    def __init__(self, description: str, runs: int):
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument('--runs', type=int, default=runs, metavar='N',
+                          help=f'turns to take the medians of ({runs})')
+        self.add_argument('--qemu', type=Path, metavar='PATH',
+                          default=BUILD / 'qemu-system-x86_64',
+                          help='the patched QEMU')
+        self.add_argument('--stock-qemu', type=Path, metavar='PATH',
+                          default=BUILD / 'stock' / 'qemu-system-x86_64',
+                          help='the unpatched QEMU')
+
+    def parse_args(self, args=None, namespace=None):
+        result = super().parse_args(args, namespace)
+        if not 1 <= result.runs <= 100:
+            self.error('--runs: from 1 to 100')
+        result.qemu = result.qemu.absolute()
+        result.stock_qemu = result.stock_qemu.absolute()
+        return result
+
+
+def number_list(text: str) -> list[int]:
+    """Type of an option: numbers separated by commas."""
+    try:
+        numbers = sorted({int(word) for word in text.split(',')})
+    except ValueError:
+        numbers = [0]
+    if numbers[0] < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a list of numbers, such as 1,200")
+    return numbers
+
+
+def check_ready(args):
+    """Is everything there that a benchmark with a guest and a disk needs?"""
+    for path, hint in ((args.qemu, 'run make'),
+                       (args.stock_qemu, 'run make stock'),
+                       (BUILD / 'guest' / 'initramfs.gz', 'run make guest')):
+        if not path.exists():
+            raise Missing(f'{path} is not there: {hint}')
+    if not shutil.which('nbdkit'):
+        raise Missing('nbdkit is not installed')
+
+
+# ---- results ----------------------------------------------------------------
+
+class Report:
+    """What a benchmark found, on the terminal and in build/bench/NAME.json.
+
+    @args: of Parser
+    @settings: what of them, and of constants, a reader has to know
+    """
+
+    def __init__(self, name: str, term: Terminal, args, settings: dict):
+        self.path = OUTPUT / f'{name}.json'
+        self.binaries = {path: self._stamp(path)
+                         for path in (args.qemu, args.stock_qemu)}
+        self.term = term
+        self.failures: list[str] = []
+        self.claims: list[Claim] = []
+        self.begun = time.time()
+        self.data = {'settings': settings, 'cpus': os.cpu_count(),
+                     'load': {'begin': os.getloadavg()}}
+
+    @staticmethod
+    def _stamp(path: Path) -> int | None:
+        return path.stat().st_mtime_ns if path.exists() else None
+
+    def fail(self, text: str):
+        """Something went wrong while measuring."""
+        self.failures.append(text)
+        self.term.say(self.term.warning(f'FAILED  {text}'))
+
+    def save(self):
+        self.data['load']['end'] = os.getloadavg()
+        self.data.update(
+            begun=time.strftime('%Y-%m-%dT%H:%M:%S%z',
+                                time.localtime(self.begun)),
+            seconds=round(time.time() - self.begun, 1),
+            claims=[asdict(claim) for claim in self.claims],
+            failures=self.failures)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.data, indent=1) + '\n',
+                             encoding='utf-8')
+
+    def conclude(self) -> int:
+        """Print the claims, save everything, return the exit status."""
+        for path, stamp in self.binaries.items():
+            if self._stamp(path) != stamp:
+                self.fail(f'{os.path.relpath(path)} was built anew meanwhile: '
+                          'measure again')
+        self.save()
+        for claim in self.claims:
+            self.term.say(claim.line(self.term))
+        if self.failures:
+            self.term.say(self.term.warning('FAIL') +
+                          f'  went wrong while measuring: '
+                          f'{len(self.failures)}')
+        self.term.say()
+        self.term.say('All that was measured, run by run: '
+                      f'{os.path.relpath(self.path)}')
+        failed = [claim for claim in self.claims if claim.holds is False]
+        return 1 if failed or self.failures else 0
+
+
+def main(name: str, benchmark, args) -> int:
+    """Run @benchmark(args, term), an asyncio function, to its exit status."""
+    term = Terminal()
+    try:
+        check_ready(args)
+        return run(benchmark, args, term)
+    except (Missing, HarnessError) as err:
+        term.finish()
+        print(f'{name}: {err}', file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Nobody reads on; neither shall the interpreter try to write on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        term.finish()
