@@ -43,6 +43,7 @@ typedef struct SwitchoverWindow {
     bool hit;                   /* the last one ended with nothing in flight */
     bool settled;               /* the hold has reached all threads */
     bool flushed;               /* since then */
+    bool rested;                /* nothing was in flight at some time */
     unsigned depth;             /* requests which the hold admits */
     int64_t begin_ns, end_ns;
     int64_t next_ns;            /* the next one does not begin before */

@@ -49,16 +49,20 @@
 /*
  * Windows without a hit, and the time between them, may add a tenth to the time
  * which the migration has taken; but there are so many in any case, and no more
- * than the other number.
+ * than the other number.  If it was not the disks that took too long, but the
+ * memory that was dirtied too fast, then another window does not promise more
+ * than this one did.
  */
 #define SWITCHOVER_FRUITLESS_SHARE 10
-#define SWITCHOVER_FRUITLESS_MIN 2
+#define SWITCHOVER_FRUITLESS_MIN_DISKS 2
+#define SWITCHOVER_FRUITLESS_MIN_MEMORY 1
 #define SWITCHOVER_FRUITLESS_MAX 20
 
 /*
  * During a window, memory is iterated after waiting for this long; or for twice
  * as long as iterating took, if that is more: reading the dirty bitmaps of a
- * large guest takes time.
+ * large guest takes time, and so does sending if the bandwidth is limited.  At
+ * first, what is to be sent does fit, so wait for the longer time.
  */
 #define SWITCHOVER_SLICE_MIN_MS 5
 #define SWITCHOVER_SLICE_MAX_MS 50
@@ -80,15 +84,18 @@ static void switchover_quiesce_account(SwitchoverState *so, int64_t window_ns,
 
 /* With the capability */
 
-static uint32_t switchover_fruitless_max(MigrationState *s)
+static uint32_t switchover_fruitless_max(SwitchoverState *so)
 {
+    MigrationState *s = so->ms;
     int64_t elapsed_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) -
                          s->start_time;
     int64_t each_ms = s->parameters.quiesce_window +
                       s->parameters.quiesce_interval;
     int64_t max = elapsed_ms / SWITCHOVER_FRUITLESS_SHARE / each_ms;
 
-    return MIN(MAX(max, SWITCHOVER_FRUITLESS_MIN), SWITCHOVER_FRUITLESS_MAX);
+    return MIN(MAX(max, so->window.rested ? SWITCHOVER_FRUITLESS_MIN_MEMORY :
+                                            SWITCHOVER_FRUITLESS_MIN_DISKS),
+               SWITCHOVER_FRUITLESS_MAX);
 }
 
 static void switchover_window_open(SwitchoverState *so)
@@ -101,6 +108,7 @@ static void switchover_window_open(SwitchoverState *so)
     w->open = true;
     w->settled = false;
     w->flushed = false;
+    w->rested = false;
     w->depth = so->ms->parameters.quiesce_queue_depth;
     w->begin_ns = get_clock();
     w->end_ns = w->begin_ns +
@@ -134,7 +142,7 @@ void switchover_window_close(SwitchoverState *so, bool hit)
     trace_switchover_window_close((now_ns - w->begin_ns) / SCALE_US, hit);
     WITH_QEMU_LOCK_GUARD(&so->lock) {
         so->quiesce.fruitless += !hit;
-        so->quiesce.fruitless_max = switchover_fruitless_max(so->ms);
+        so->quiesce.fruitless_max = switchover_fruitless_max(so);
     }
 }
 
@@ -220,15 +228,43 @@ static int64_t switchover_window_slice_ms(SwitchoverState *so, int64_t now_ns)
 {
     int64_t iterating_ms = (now_ns - so->window.left_ns) / SCALE_MS;
 
+    if (!so->window.left_ns) {
+        return SWITCHOVER_SLICE_MAX_MS;
+    }
     return MIN(MAX(2 * iterating_ms, SWITCHOVER_SLICE_MIN_MS),
                SWITCHOVER_SLICE_MAX_MS);
+}
+
+/* Does what is left, including what was dirtied just now, fit the downtime? */
+static bool switchover_still_converged(MigrationState *s)
+{
+    uint64_t must_precopy, can_postcopy;
+
+    qemu_savevm_state_pending_exact(&must_precopy, &can_postcopy);
+    return must_precopy + can_postcopy <= s->threshold_size;
+}
+
+/*
+ * Everything is at rest after a wait.  Is it still, and does the memory that
+ * was dirtied meanwhile fit?  Drops the BQL, which reading the dirty bitmaps
+ * takes by itself.
+ */
+static bool switchover_window_confirm(SwitchoverState *so)
+{
+    bool converged;
+
+    bql_unlock();
+    converged = switchover_still_converged(so->ms);
+    bql_lock();
+
+    return converged && so->window.open && switchover_window_look(so);
 }
 
 /* Whether another window makes sense before the drain has its turn */
 static bool switchover_window_is_promising(SwitchoverState *so)
 {
     if (so->quiesce.fruitless &&
-        so->quiesce.fruitless >= switchover_fruitless_max(so->ms)) {
+        so->quiesce.fruitless >= switchover_fruitless_max(so)) {
         return false;
     }
     /* What hangs already will not come to an end within the window */
@@ -253,15 +289,16 @@ static bool switchover_window_step(SwitchoverState *so, bool precopy)
             return false;
         }
         switchover_window_open(so);
-        w->left_ns = now_ns;
+        w->left_ns = 0;
     }
 
     ret = switchover_window_wait(so, !precopy ? w->end_ns :
                                  MIN(w->end_ns, now_ns + SCALE_MS *
                                      switchover_window_slice_ms(so, now_ns)));
+    w->rested |= !ret;
     if (!ret && precopy &&
-        get_clock() - now_ns > SWITCHOVER_WINDOW_SHORT_MS * SCALE_MS) {
-        /* See first what there is to be sent by now */
+        get_clock() - now_ns > SWITCHOVER_WINDOW_SHORT_MS * SCALE_MS &&
+        !switchover_window_confirm(so)) {
         return false;
     }
     if (!ret || (!precopy && ret == -ETIMEDOUT)) {
@@ -289,15 +326,6 @@ bool switchover_hold_window(SwitchoverState *so, bool precopy)
 }
 
 /* Without it */
-
-/* Does what is left, including what was dirtied just now, fit the downtime? */
-static bool switchover_still_converged(MigrationState *s)
-{
-    uint64_t must_precopy, can_postcopy;
-
-    qemu_savevm_state_pending_exact(&must_precopy, &can_postcopy);
-    return must_precopy + can_postcopy <= s->threshold_size;
-}
 
 bool switchover_look_window(SwitchoverState *so, bool precopy)
 {
