@@ -190,10 +190,22 @@ bool virtio_hold_left_behind(VirtIODevice *vdev)
     return left.found;
 }
 
+static void virtio_hold_hold_back(VirtQueue *vq, void *opaque)
+{
+    virtio_queue_set_held_back(vq, true);
+}
+
+void virtio_hold_loaded(VirtIODevice *vdev)
+{
+    /* The source may have had ioeventfds where we have none */
+    if (!virtio_device_ioeventfd_enabled(vdev)) {
+        virtio_hold_foreach(vdev, virtio_hold_hold_back, NULL);
+    }
+}
+
 void virtio_hold_vm_started(VirtIODevice *vdev)
 {
-    /* The source of a migration may have had ioeventfds where we have none */
-    VirtIOHoldLeft left = { .look = !virtio_device_ioeventfd_enabled(vdev) };
+    VirtIOHoldLeft left = {};
 
     virtio_hold_foreach(vdev, virtio_hold_find_left, &left);
     if (left.found) {

@@ -79,6 +79,9 @@ bool virtio_hold_hides(VirtIODevice *vdev, VirtQueue *vq);
 /* A request of the device was completed: the next one may be admitted. */
 void virtio_hold_completed(VirtIODevice *vdev);
 
+/* The state of the device was loaded; BQL held. */
+void virtio_hold_loaded(VirtIODevice *vdev);
+
 /* The VM starts; BQL held. */
 void virtio_hold_vm_started(VirtIODevice *vdev);
 
