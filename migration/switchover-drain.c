@@ -274,7 +274,9 @@ static int switchover_section(SwitchoverState *so, int64_t deadline_ns)
     return ret;
 }
 
-int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
+/* The three steps, or without @flush two, until a section is in place */
+static int switchover_take_steps(SwitchoverState *so, int64_t deadline_ns,
+                                 bool flush)
 {
     BdrvTimedDrainWaiter waiter;
     int ret;
@@ -286,10 +288,17 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
     switchover_drain_waiter_add(&waiter);
     do {
         ret = switchover_guest_rest(so, deadline_ns) ?:
-              switchover_flush(so, deadline_ns) ?:
+              (flush ? switchover_flush(so, deadline_ns) : 0) ?:
               switchover_section(so, deadline_ns);
     } while (!ret && !so->drained);
     switchover_drain_waiter_del(&waiter);
+
+    return ret;
+}
+
+int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
+{
+    int ret = switchover_take_steps(so, deadline_ns, true);
 
     if (!ret && switchover_interrupted(so)) {
         switchover_drained_end(so);
@@ -300,18 +309,7 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns)
 
 void switchover_rest_at_leisure(SwitchoverState *so)
 {
-    BdrvTimedDrainWaiter waiter;
-
-    assert(bql_locked());
-    assert(!so->drained);
-
-    so->section_ms = SWITCHOVER_SECTION_MS;
-    switchover_drain_waiter_add(&waiter);
-    do {
-        switchover_guest_rest(so, SWITCHOVER_NO_DEADLINE);
-        switchover_section(so, SWITCHOVER_NO_DEADLINE);
-    } while (!so->drained);
-    switchover_drain_waiter_del(&waiter);
+    switchover_take_steps(so, SWITCHOVER_NO_DEADLINE, false);
 }
 
 int switchover_wait_guest_idle(SwitchoverState *so, int64_t deadline_ns)

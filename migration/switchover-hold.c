@@ -17,20 +17,11 @@
 #include "block/background-pause.h"
 #include "hw/virtio/virtio-hold.h"
 #include "migration/migration.h"
-#include "migration/options.h"
 #include "migration/switchover-internal.h"
 #include "migration/switchover.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
-#include "system/replay.h"
 #include "trace.h"
-
-bool switchover_holds(SwitchoverState *so)
-{
-    return migrate_inflight_free_switchover() &&
-           !migrate_mode_is_cpr(so->ms) && !migrate_colo() &&
-           replay_mode == REPLAY_MODE_NONE;
-}
 
 /* Main AioContext, BQL held */
 static void switchover_hold_expired(void *opaque)

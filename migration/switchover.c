@@ -57,10 +57,21 @@ void switchover_kick(void)
     qemu_sem_post(&switchover.wake);
 }
 
+/* Is this a migration that the capabilities and parameters here are for? */
+static bool switchover_is_ordinary(SwitchoverState *so)
+{
+    return !migrate_mode_is_cpr(so->ms) && !migrate_colo() &&
+           replay_mode == REPLAY_MODE_NONE;
+}
+
 bool switchover_is_bounded(SwitchoverState *so)
 {
-    return so->ms->parameters.drain_timeout && !migrate_mode_is_cpr(so->ms) &&
-           !migrate_colo() && replay_mode == REPLAY_MODE_NONE;
+    return so->ms->parameters.drain_timeout && switchover_is_ordinary(so);
+}
+
+bool switchover_holds(SwitchoverState *so)
+{
+    return migrate_inflight_free_switchover() && switchover_is_ordinary(so);
 }
 
 bool switchover_interrupted(SwitchoverState *so)

@@ -190,22 +190,12 @@ static void cancel(SwRig *rig)
     sw_status_wait(rig->src->mon, "cancelled");
 }
 
-/* The guest got its requests back, and can be migrated */
-static void expect_as_before(SwRig *rig)
-{
-    sw_expect_on_source(rig);
-    sw_expect_working(rig);
-    sw_rig_renew_destination(rig);
-    sw_rig_migrate(rig);
-    sw_expect_completed(rig);
-}
-
 static void end_cancelled_in_window(SwRig *rig)
 {
     open_window(rig);
     expect_still_open(rig, "migrate_cancel");
     cancel(rig);
-    expect_as_before(rig);
+    sw_expect_as_before(rig);
 }
 
 static void end_stopped_in_window(SwRig *rig)
@@ -216,7 +206,7 @@ static void end_stopped_in_window(SwRig *rig)
     cancel(rig);
     g_assert_true(sw_vm_in_state(rig->src, "paused"));
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
-    expect_as_before(rig);
+    sw_expect_as_before(rig);
 }
 
 /* The hold is still on when the guest goes on */
@@ -276,7 +266,7 @@ static void end_reset_in_window(SwRig *rig)
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'system_reset' }");
     cancel(rig);
     sw_guest_wait_ready(rig->src->guest, 1);
-    expect_as_before(rig);
+    sw_expect_as_before(rig);
 }
 
 static void plug(SwRig *rig)
@@ -312,7 +302,7 @@ static void end_unplugged_in_window(SwRig *rig)
     sw_event_wait(rig->src->mon, "DEVICE_DELETED", 0, NULL);
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'blockdev-del',"
               " 'arguments': { 'node-name': 'plugged' } }");
-    expect_as_before(rig);
+    sw_expect_as_before(rig);
 }
 
 /*

@@ -37,6 +37,12 @@ void sw_end_completes_at_once(SwRig *rig);
 void sw_end_fails_after_pre_switchover(SwRig *rig);
 
 /*
+ * As if nothing had been tried: the guest works, on a victim that answers, and
+ * can be migrated
+ */
+void sw_expect_as_before(SwRig *rig);
+
+/*
  * Set-ups, and what undoes them at pre-switchover where they would not let
  * the disk go
  */
