@@ -15,7 +15,8 @@
  *    what the devices have begun comes to an end, and does not wait for I/O
  *    limits.  This is watched from outside, because a drained section would
  *    park the rest of what they do.
- * 2. The flush.
+ * 2. The flush.  After it, backends of devices are stopped: they do I/O without
+ *    QEMU, so this may take as long as a disk of theirs is stuck.
  * 3. Everything else, such as block jobs and exports, which would go on for
  *    ever: see switchover_section().  They are stopped by a drained section.
  *    Nobody may be stuck in it for long, so it is given up after
@@ -252,6 +253,29 @@ static int switchover_flush(SwitchoverState *so, int64_t deadline_ns)
 }
 
 /*
+ * Let the backends of devices stop, those which do so all at the same time.
+ * Nothing is done if they have been stopped, or will be one after the other.
+ */
+static int switchover_backends_stop(SwitchoverState *so, int64_t deadline_ns)
+{
+    int ret = 0;
+
+    if (!so->vcpus_paused || so->devices_stopped) {
+        return 0;
+    }
+    vmstate_change_stop_begin();
+    if (!vmstate_change_stop_busy()) {
+        return 0;
+    }
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DEVICE_STOP);
+    while (!ret && vmstate_change_stop_busy()) {
+        ret = switchover_sleep(so, deadline_ns);
+    }
+    switchover_log_enter(&so->log, SWITCHOVER_PHASE_DRAIN);
+    return ret;
+}
+
+/*
  * Bring everything else to rest by a drained section.  Returns 0, -ETIMEDOUT or
  * -ECANCELED.  With 0, look whether the section is still there.
  */
@@ -274,7 +298,10 @@ static int switchover_section(SwitchoverState *so, int64_t deadline_ns)
     return ret;
 }
 
-/* The three steps, or without @flush two, until a section is in place */
+/*
+ * The steps until a section is in place.  Without @flush only those of the
+ * disks that wait for requests.
+ */
 static int switchover_take_steps(SwitchoverState *so, int64_t deadline_ns,
                                  bool flush)
 {
@@ -288,7 +315,8 @@ static int switchover_take_steps(SwitchoverState *so, int64_t deadline_ns,
     switchover_drain_waiter_add(&waiter);
     do {
         ret = switchover_guest_rest(so, deadline_ns) ?:
-              (flush ? switchover_flush(so, deadline_ns) : 0) ?:
+              (flush ? switchover_flush(so, deadline_ns) ?:
+                       switchover_backends_stop(so, deadline_ns) : 0) ?:
               switchover_section(so, deadline_ns);
     } while (!ret && !so->drained);
     switchover_drain_waiter_del(&waiter);

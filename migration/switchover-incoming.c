@@ -65,5 +65,10 @@ void switchover_incoming_vm_start(void)
 
 SwitchoverInfo *switchover_incoming_info(void)
 {
-    return switchover_log_info(&switchover_incoming);
+    SwitchoverInfo *info = switchover_log_info(&switchover_incoming);
+
+    if (info) {
+        info->devices = vmstate_change_devices();
+    }
+    return info;
 }

@@ -14,6 +14,7 @@
 #include "qapi/qapi-types-run-state.h"
 #include "qapi/qapi-types-switchover.h"
 #include "qemu/thread.h"
+#include "system/vmstate-change.h"
 
 /* An attempt has few phases; what comes after this many is not recorded */
 #define SWITCHOVER_PHASES_MAX 16

@@ -11,6 +11,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-visit-switchover.h"
 #include "system/runstate.h"
+#include "system/vmstate-worker.h"
 
 #define DRAIN_TIMEOUT_MAX_MS (3600 * 1000)
 #define QUIESCE_WINDOW_MAX_MS 1000
@@ -23,7 +24,8 @@
     DO(drain_timeout_action, DRAIN_TIMEOUT_ACTION)      \
     DO(quiesce_window, QUIESCE_WINDOW)                  \
     DO(quiesce_interval, QUIESCE_INTERVAL)              \
-    DO(quiesce_queue_depth, QUIESCE_QUEUE_DEPTH)
+    DO(quiesce_queue_depth, QUIESCE_QUEUE_DEPTH)        \
+    DO(vmstate_change_threads, VMSTATE_CHANGE_THREADS)
 
 void switchover_params_init(SwitchoverParameters *params)
 {
@@ -82,14 +84,32 @@ bool switchover_params_check(const SwitchoverParameters *params, Error **errp)
                                      params->has_quiesce_queue_depth,
                                      params->quiesce_queue_depth,
                                      0, QUIESCE_QUEUE_DEPTH_MAX,
-                                     "requests (0: none)", errp);
+                                     "requests (0: none)", errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_VMSTATE_CHANGE_THREADS,
+                                     params->has_vmstate_change_threads,
+                                     params->vmstate_change_threads,
+                                     0, VMSTATE_WORKERS_MAX,
+                                     "threads (0: one for each host CPU)",
+                                     errp);
 }
 
-/* The first parameter that is present, NULL if there is none */
-static const char *switchover_params_first(const SwitchoverParameters *params)
+/* Is a parameter of use to the destination? */
+static bool switchover_param_is_for_both(MigrationParameter which)
+{
+    return which == MIGRATION_PARAMETER_VMSTATE_CHANGE_THREADS;
+}
+
+/*
+ * The first parameter that is present, and only for the source if @source_only;
+ * NULL if there is none
+ */
+static const char *switchover_params_first(const SwitchoverParameters *params,
+                                           bool source_only)
 {
 #define RETURN_IF_PRESENT(member, which)                \
-    if (params->has_##member) {                         \
+    if (params->has_##member &&                         \
+        !(source_only && switchover_param_is_for_both(  \
+                             MIGRATION_PARAMETER_##which))) { \
         return MigrationParameter_str(MIGRATION_PARAMETER_##which); \
     }
 
@@ -101,7 +121,7 @@ static const char *switchover_params_first(const SwitchoverParameters *params)
 bool switchover_params_settable(const SwitchoverParameters *params,
                                 Error **errp)
 {
-    const char *name = switchover_params_first(params);
+    const char *name = switchover_params_first(params, false);
 
     if (!name) {
         return true;
@@ -112,7 +132,8 @@ bool switchover_params_settable(const SwitchoverParameters *params,
                    "first", name);
         return false;
     }
-    if (runstate_check(RUN_STATE_INMIGRATE)) {
+    name = switchover_params_first(params, true);
+    if (name && runstate_check(RUN_STATE_INMIGRATE)) {
         error_setg(errp, "Parameter '%s' cannot be set on the destination of "
                    "a migration; set it on the source", name);
         return false;
@@ -176,6 +197,10 @@ void switchover_hmp_set_parameter(SwitchoverParameters *params,
         params->has_quiesce_queue_depth = true;
         visit_type_uint32(v, name, &params->quiesce_queue_depth, errp);
         break;
+    case MIGRATION_PARAMETER_VMSTATE_CHANGE_THREADS:
+        params->has_vmstate_change_threads = true;
+        visit_type_uint32(v, name, &params->vmstate_change_threads, errp);
+        break;
     default:
         g_assert_not_reached();
     }
@@ -199,6 +224,9 @@ void switchover_hmp_info_parameters(Monitor *mon,
     monitor_printf(mon, "%s: %" PRIu32 "\n",
         MigrationParameter_str(MIGRATION_PARAMETER_QUIESCE_QUEUE_DEPTH),
         params->quiesce_queue_depth);
+    monitor_printf(mon, "%s: %" PRIu32 "\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_VMSTATE_CHANGE_THREADS),
+        params->vmstate_change_threads);
 }
 
 void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)

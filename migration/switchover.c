@@ -49,6 +49,7 @@ static void __attribute__((constructor)) switchover_init(void)
     qemu_mutex_init(&switchover.lock);
     switchover_log_init(&switchover.log);
     qemu_sem_init(&switchover.wake, 0);
+    vmstate_change_set_notify(switchover_kick);
     switchover.deferred_stop = RUN_STATE__MAX;
 }
 
@@ -92,6 +93,8 @@ SwitchoverInfo *switchover_info(void)
     if (!info) {
         return switchover_incoming_info();
     }
+
+    info->devices = vmstate_change_devices();
 
     QEMU_LOCK_GUARD(&so->lock);
     info->attempts = so->attempts;
@@ -167,7 +170,8 @@ static bool switchover_hang_is_over(SwitchoverState *so, bool look)
     }
 
     bql_lock();
-    stuck = bdrv_has_request_since(so->retry_since_ns);
+    stuck = vmstate_change_is_late() ||
+            bdrv_has_request_since(so->retry_since_ns);
     bql_unlock();
 
     if (!so->retry_hung) {
@@ -313,6 +317,7 @@ static void switchover_back_out(SwitchoverState *so)
 
     trace_switchover_back_out(so->vcpus_paused, so->devices_stopped);
 
+    vmstate_change_stop_cancel();
     if (!so->vcpus_paused || !so->devices_stopped) {
         switchover_drained_end(so);
     } else if (!so->drained) {
@@ -366,13 +371,32 @@ bool switchover_defer_vm_stop(RunState state)
 
 /* Drain: what to do when it takes too long */
 
+static char *switchover_join(strList *names)
+{
+    GString *joined = g_string_new(NULL);
+
+    for (; names; names = names->next) {
+        g_string_append_printf(joined, "%s'%s'", joined->len ? ", " : "",
+                               names->value);
+    }
+    return g_string_free(joined, false);
+}
+
 static void switchover_error_timeout(SwitchoverState *so, Error **errp,
                                      InflightRequestList *requests,
-                                     uint32_t omitted)
+                                     uint32_t omitted, strList *devices)
 {
     InflightRequest *req = requests ? requests->value : NULL;
     g_autoptr(GString) what = g_string_new("no single request is known");
 
+    if (devices) {
+        g_autofree char *names = switchover_join(devices);
+
+        error_setg(errp, "Devices did not stop within drain-timeout (%" PRIu64
+                   " ms), because their backends did not answer: %s",
+                   so->ms->parameters.drain_timeout, names);
+        return;
+    }
     if (req) {
         g_string_printf(what, "%s", InflightRequestKind_str(req->kind));
         if (req->has_offset) {
@@ -404,7 +428,8 @@ static void switchover_schedule_retry(SwitchoverState *so)
 
     so->retrying = true;
     so->retry_since_ns = get_clock();
-    so->retry_hung = bdrv_has_request_since(so->retry_since_ns -
+    so->retry_hung = vmstate_change_is_late() ||
+                     bdrv_has_request_since(so->retry_since_ns -
                                             SWITCHOVER_HANG_MS * SCALE_MS);
     so->retry_looked = false;
     so->retry_delay_ms = MIN(MAX(delay_ms, SWITCHOVER_RETRY_MIN_MS),
@@ -420,12 +445,15 @@ static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
 {
     DrainTimeoutAction action = so->ms->parameters.drain_timeout_action;
     g_autoptr(InflightRequestList) requests = NULL;
+    g_autoptr(strList) devices = NULL;
     uint64_t elapsed_ms;
     uint32_t omitted;
 
     if (final || switchover_interrupted(so)) {
         action = DRAIN_TIMEOUT_ACTION_FAIL;
     }
+
+    devices = vmstate_change_stop_awaited();
 
     /* What is no request is known to a drained section only */
     switchover_drained_begin(so);
@@ -442,7 +470,8 @@ static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
     trace_switchover_timed_out(so->attempts, elapsed_ms,
                                DrainTimeoutAction_str(action));
     qapi_event_send_migration_drain_timeout(so->attempts, elapsed_ms, action,
-                                            requests, omitted);
+                                            requests, omitted,
+                                            devices);
     if (so->devices_stopped) {
         /* This may take as long as the disk is stuck */
         switchover_back_out(so);
@@ -452,7 +481,7 @@ static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
         switchover_schedule_retry(so);
         return true;
     }
-    switchover_error_timeout(so, errp, requests, omitted);
+    switchover_error_timeout(so, errp, requests, omitted, devices);
     return false;
 }
 

@@ -1,0 +1,139 @@
+/*
+ * VM state changes in which devices take part at the same time
+ *
+ * With the capability parallel-vmstate-change, vm_state_notify() stops and
+ * starts the devices that have registered here in three steps:
+ *
+ *   prepare   with the BQL, one device after the other: compose what has to be
+ *             said to the device's backend
+ *   work      without it, all devices at the same time, by workers (see
+ *             vmstate-worker.h): say it and collect the answers
+ *   commit    with the BQL, one device after the other: act on the answers
+ *
+ * A stop does the work first.  The VM state change handlers are the commit: they
+ * are the same as ever, but find that they have their answers already.  So until
+ * the last backend has answered nothing was changed in QEMU, and the stop can be
+ * called off.
+ *
+ * A start does the work last.  The handlers are the preparation: they assume
+ * that their backends are going to agree, and whoever does not is disconnected.
+ *
+ * In what order handlers run is not changed by this.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SYSTEM_VMSTATE_CHANGE_H
+#define SYSTEM_VMSTATE_CHANGE_H
+
+#include "qapi/qapi-types-switchover.h"
+#include "qemu/queue.h"
+
+typedef struct VMStateParallel VMStateParallel;
+
+/*
+ * What a device does.  All are called with the BQL held, in the main loop
+ * thread or in the migration thread, and do not wait if nothing else is said.
+ */
+typedef struct VMStateParallelOps {
+    /* A name to tell users */
+    const char *(*name)(VMStateParallel *p);
+
+    /*
+     * Compose the stop and submit the work; or take note that the device is
+     * going to be started.  Returns false if it does not take part this time,
+     * @reason may be set to why.
+     */
+    bool (*prepare)(VMStateParallel *p, bool running, const char **reason);
+
+    /* The handlers that start devices have run: submit the work */
+    void (*work)(VMStateParallel *p);
+
+    /*
+     * Sleep until the work is done, for at most @ms (-1: no limit).  Returns
+     * whether it is.  This one waits, unless @ms is 0.
+     */
+    bool (*wait)(VMStateParallel *p, int64_t ms);
+
+    /* The handlers have run, and the work is done. */
+    void (*commit)(VMStateParallel *p, bool running);
+
+    /*
+     * The stop was called off after the work was done: run the device's
+     * handlers to stop it, prepare to start it, and run those to start it.  A
+     * call of work() follows.
+     */
+    void (*restart)(VMStateParallel *p);
+} VMStateParallelOps;
+
+struct VMStateParallel {
+    const VMStateParallelOps *ops;
+
+    /*
+     * Written by whoever does the work, read when it is done
+     */
+    unsigned n_messages;
+    int64_t done_ns;            /* get_clock() */
+
+    /*
+     * Private, BQL
+     */
+    bool active;                /* takes part in the change in progress */
+    bool late;                  /* the last change is not finished */
+    bool late_running;          /* it was a start */
+    const char *reason;         /* why it did not take part */
+    int64_t begin_ns;
+    int64_t work_ns;            /* of the last change */
+    unsigned last_messages;
+    QTAILQ_ENTRY(VMStateParallel) next;
+};
+
+/*
+ * Called with the BQL held
+ */
+
+void vmstate_parallel_register(VMStateParallel *p,
+                               const VMStateParallelOps *ops);
+void vmstate_parallel_unregister(VMStateParallel *p);
+
+/*
+ * For vm_state_notify(): before and after the handlers.  Nothing happens
+ * without the capability.  vmstate_change_begin() sleeps until all backends have
+ * stopped; vmstate_change_end() for a while, until they have started.
+ */
+void vmstate_change_begin(bool running);
+void vmstate_change_end(bool running);
+
+/*
+ * To do the work of a stop before vm_state_notify(), without the BQL in the
+ * meantime.  Begin it; nothing happens if that was done before, or without the
+ * capability.
+ */
+void vmstate_change_stop_begin(void);
+
+/* Is there still somebody working on it? */
+bool vmstate_change_stop_busy(void);
+
+/*
+ * Call it off: no handler has run.  Devices are started again; the ones whose
+ * backends do not answer, when they do.
+ */
+void vmstate_change_stop_cancel(void);
+
+/* The devices, and what became of their last change. */
+SwitchoverDeviceList *vmstate_change_devices(void);
+
+/* The devices whose backends have been asked to stop, and did not answer. */
+strList *vmstate_change_stop_awaited(void);
+
+/* Were there such devices when the last stop was called off, and still are? */
+bool vmstate_change_is_late(void);
+
+/*
+ * Called from any thread
+ */
+
+/* Call @notify, on any thread, whenever some device is done. */
+void vmstate_change_set_notify(void (*notify)(void));
+
+#endif /* SYSTEM_VMSTATE_CHANGE_H */

@@ -1,0 +1,353 @@
+/*
+ * VM state changes in which devices take part at the same time
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "block/aio.h"
+#include "hw/virtio/virtio-notifier-batch.h"
+#include "migration/switchover-vmstate.h"
+#include "qapi/util.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "system/runstate.h"
+#include "system/vmstate-change.h"
+#include "system/vmstate-worker.h"
+#include "trace.h"
+
+/*
+ * For how long a start waits with the BQL held.  A monitor shall answer within
+ * 100 ms.  The guest can do without a device that needs longer than that.
+ */
+#define VMSTATE_START_WAIT_MS 80
+
+static struct {
+    /* BQL */
+    QTAILQ_HEAD(, VMStateParallel) list;
+    bool enabled;               /* during the change in progress */
+    bool stopping;              /* the work of a stop has begun */
+    QEMUBH *late_bh;
+
+    /* Any thread */
+    bool some_late;
+    void (*notify)(void);
+} change = {
+    .list = QTAILQ_HEAD_INITIALIZER(change.list),
+};
+
+void vmstate_parallel_register(VMStateParallel *p,
+                               const VMStateParallelOps *ops)
+{
+    assert(bql_locked());
+
+    p->ops = ops;
+    QTAILQ_INSERT_TAIL(&change.list, p, next);
+}
+
+void vmstate_parallel_unregister(VMStateParallel *p)
+{
+    assert(bql_locked());
+
+    QTAILQ_REMOVE(&change.list, p, next);
+}
+
+static void vmstate_change_notify(void)
+{
+    void (*notify)(void) = qatomic_read(&change.notify);
+
+    if (qatomic_read(&change.some_late)) {
+        qemu_bh_schedule(change.late_bh);
+    }
+    if (notify) {
+        notify();
+    }
+}
+
+void vmstate_change_set_notify(void (*notify)(void))
+{
+    qatomic_set(&change.notify, notify);
+}
+
+static bool vmstate_change_done(VMStateParallel *p)
+{
+    return p->ops->wait(p, 0);
+}
+
+static bool vmstate_change_prepare(VMStateParallel *p, bool running)
+{
+    p->reason = NULL;
+    p->n_messages = 0;
+    p->begin_ns = get_clock();
+    p->active = p->ops->prepare(p, running, &p->reason);
+    if (p->reason) {
+        trace_vmstate_change_serial(p->ops->name(p), running, p->reason);
+    }
+    return p->active;
+}
+
+static void vmstate_change_commit(VMStateParallel *p, bool running)
+{
+    p->active = false;
+    p->late = false;
+    p->work_ns = p->done_ns - p->begin_ns;
+    p->last_messages = p->n_messages;
+    trace_vmstate_change_commit(p->ops->name(p), running, p->n_messages,
+                                p->work_ns / SCALE_US);
+    p->ops->commit(p, running);
+}
+
+/* Finish the change of @p when its work is done */
+static void vmstate_change_later(VMStateParallel *p, bool running)
+{
+    trace_vmstate_change_later(p->ops->name(p), running);
+    p->active = false;
+    p->late = true;
+    p->late_running = running;
+    qatomic_set(&change.some_late, true);
+    /* It may have been done before the flag was set */
+    qemu_bh_schedule(change.late_bh);
+}
+
+/* The work of the stop is done, but it was called off: let the device run */
+static void vmstate_change_restart(VMStateParallel *p)
+{
+    p->begin_ns = get_clock();
+    p->n_messages = 0;
+    p->active = true;
+    p->ops->restart(p);
+    p->ops->work(p);
+}
+
+static void vmstate_change_late_bh(void *opaque)
+{
+    VMStateParallel *p;
+    bool some_late = false;
+
+    if (change.stopping) {
+        /* Whoever stops the VM looks by himself */
+        return;
+    }
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->late && !vmstate_change_done(p)) {
+            some_late = true;
+        } else if (p->late && p->late_running) {
+            vmstate_change_commit(p, true);
+        } else if (p->late) {
+            p->late = false;
+            vmstate_change_restart(p);
+            vmstate_change_later(p, true);
+            some_late = true;
+        }
+    }
+    qatomic_set(&change.some_late, some_late);
+}
+
+/* Starts that were submitted are committed, if they do not take too long */
+static void vmstate_change_finish_start(void)
+{
+    int64_t end_ns = get_clock() + VMSTATE_START_WAIT_MS * SCALE_MS;
+    VMStateParallel *p;
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        int64_t left_ms = MAX(end_ns - get_clock(), 0) / SCALE_MS;
+
+        if (!p->active) {
+            continue;
+        }
+        if (p->ops->wait(p, left_ms)) {
+            vmstate_change_commit(p, true);
+        } else {
+            warn_report("Device '%s' starts later than the guest: its backend "
+                        "has not answered yet", p->ops->name(p));
+            vmstate_change_later(p, true);
+        }
+    }
+}
+
+static bool vmstate_change_enable(void)
+{
+    if (!switchover_parallel_vmstate_change() || QTAILQ_EMPTY(&change.list)) {
+        return false;
+    }
+    if (!change.late_bh) {
+        change.late_bh = qemu_bh_new(vmstate_change_late_bh, NULL);
+        vmstate_workers_set_notify(vmstate_change_notify);
+    }
+    vmstate_workers_start(switchover_vmstate_change_threads());
+    return vmstate_workers_active();
+}
+
+/* The stop of @p begins, unless the last one did not come to an end */
+static void vmstate_change_stop_one(VMStateParallel *p)
+{
+    if (p->late && !p->late_running) {
+        p->active = true;
+    } else {
+        vmstate_change_prepare(p, false);
+    }
+    p->late = false;
+}
+
+void vmstate_change_stop_begin(void)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    if (change.stopping || !vmstate_change_enable()) {
+        return;
+    }
+    change.stopping = true;
+    QTAILQ_FOREACH(p, &change.list, next) {
+        vmstate_change_stop_one(p);
+    }
+}
+
+bool vmstate_change_stop_busy(void)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->active && !vmstate_change_done(p)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void vmstate_change_stop_cancel(void)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    if (!change.stopping) {
+        return;
+    }
+    virtio_notifier_batch_begin();
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->active && vmstate_change_done(p)) {
+            vmstate_change_restart(p);
+        } else if (p->active) {
+            warn_report("Device '%s' stands still until its backend answers",
+                        p->ops->name(p));
+            vmstate_change_later(p, false);
+        }
+    }
+    virtio_notifier_batch_end();
+    vmstate_change_finish_start();
+    change.stopping = false;
+}
+
+void vmstate_change_begin(bool running)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    change.enabled = vmstate_change_enable();
+    if (!change.enabled) {
+        return;
+    }
+    if (!running) {
+        vmstate_change_stop_begin();
+    }
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (!running && p->active) {
+            p->ops->wait(p, -1);
+        } else if (running && !p->late) {
+            vmstate_change_prepare(p, true);
+        }
+    }
+    virtio_notifier_batch_begin();
+}
+
+void vmstate_change_end(bool running)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    if (!change.enabled) {
+        return;
+    }
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (running && p->active) {
+            p->ops->work(p);
+        }
+    }
+    virtio_notifier_batch_end();
+    if (running) {
+        vmstate_change_finish_start();
+        return;
+    }
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->active) {
+            vmstate_change_commit(p, false);
+        }
+    }
+    change.stopping = false;
+}
+
+SwitchoverDeviceList *vmstate_change_devices(void)
+{
+    SwitchoverDeviceList *head = NULL, **tail = &head;
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    if (!switchover_parallel_vmstate_change()) {
+        return NULL;
+    }
+    QTAILQ_FOREACH(p, &change.list, next) {
+        SwitchoverDevice *dev = g_new0(SwitchoverDevice, 1);
+
+        dev->device = g_strdup(p->ops->name(p));
+        dev->messages = p->last_messages;
+        dev->work_us = p->work_ns / SCALE_US;
+        dev->late = p->late && !vmstate_change_done(p);
+        dev->reason = g_strdup(p->reason);
+        QAPI_LIST_APPEND(tail, dev);
+    }
+    return head;
+}
+
+/* Its backend has been asked to stop, and did not answer yet */
+static bool vmstate_change_is_awaited(VMStateParallel *p)
+{
+    return (p->late ? !p->late_running : change.stopping && p->active) &&
+           !vmstate_change_done(p);
+}
+
+strList *vmstate_change_stop_awaited(void)
+{
+    strList *head = NULL, **tail = &head;
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (vmstate_change_is_awaited(p)) {
+            QAPI_LIST_APPEND(tail, g_strdup(p->ops->name(p)));
+        }
+    }
+    return head;
+}
+
+bool vmstate_change_is_late(void)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (vmstate_change_is_awaited(p)) {
+            return true;
+        }
+    }
+    return false;
+}
