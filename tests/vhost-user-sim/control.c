@@ -366,10 +366,10 @@ void sim_control_free(SimControl *control)
     if (!control) {
         return;
     }
-    g_list_free_full(control->clients, (GDestroyNotify)client_free);
+    unlink(control->path);
     g_source_remove(control->source);
     close(control->listen_fd);
-    unlink(control->path);
+    g_list_free_full(control->clients, (GDestroyNotify)client_free);
     g_free(control->path);
     g_free(control);
 }

@@ -104,7 +104,6 @@ static void destroy(Sim *sim)
 {
     unsigned i;
 
-    sim_control_free(sim->control);
     for (i = 0; i < sim->devices->len; i++) {
         sim_device_stop(g_ptr_array_index(sim->devices, i));
     }
@@ -114,6 +113,8 @@ static void destroy(Sim *sim)
     if (sim->journal) {
         sim_journal_free(sim->journal);
     }
+    /* Last: where this connection ends, nothing else is left */
+    sim_control_free(sim->control);
     g_main_loop_unref(sim->main_loop);
     sim_options_free(sim->options);
 }

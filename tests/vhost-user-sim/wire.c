@@ -134,11 +134,11 @@ static void reply(Wire *wire, const SimMessage *msg, const char *event)
 {
     Error *err = NULL;
 
+    /* Before, so that who has the reply finds it in the log */
+    log_event(wire, event, msg);
     if (!sim_message_send(wire->frontend, msg, &err)) {
         give_up(wire, err);
-        return;
     }
-    log_event(wire, event, msg);
 }
 
 static void reply_kept(Wire *wire)
