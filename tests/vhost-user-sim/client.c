@@ -20,8 +20,8 @@ struct Sim {
     int control;
 };
 
-/* The program lies beside its test */
-static char *program(void)
+/* It lies beside its test */
+char *sim_program(void)
 {
     const char *given = g_getenv("VHOST_USER_SIM");
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
@@ -60,7 +60,7 @@ static char **arguments(const char *args, const char *dir)
 {
     g_auto(GStrv) parts = g_strsplit(args, "@", -1);
     g_autofree char *expanded = g_strjoinv(dir, parts);
-    g_autofree char *name = program();
+    g_autofree char *name = sim_program();
     g_autofree char *line = g_strdup_printf("%s %s", name, expanded);
     g_autoptr(GError) err = NULL;
     char **argv;
@@ -365,4 +365,7 @@ void fe_hello(int fd)
     fe_send_u64(fd, VHOST_USER_SET_FEATURES, features &
                 (1ull << VIRTIO_F_VERSION_1 |
                  1ull << VHOST_USER_F_PROTOCOL_FEATURES));
+    /* Commands are obeyed beside this connection, so all of it is done now */
+    fe_send(fd, VHOST_USER_GET_QUEUE_NUM, 0, "", 0, NULL, 0);
+    fe_receive_u64(fd, VHOST_USER_GET_QUEUE_NUM);
 }

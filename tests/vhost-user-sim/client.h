@@ -15,6 +15,9 @@
 
 #define CLIENT_WAIT_MS 30000
 
+/* The path of the program; the environment's VHOST_USER_SIM, if set */
+char *sim_program(void);
+
 /* A running simulator; it has a directory of its own */
 typedef struct Sim Sim;
 

@@ -740,11 +740,10 @@ static void test_proxy(void)
 
 static int start_by_shell(const char *dir, const char *more, GPid *shell)
 {
-    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *self_dir = g_path_get_dirname(self);
+    g_autofree char *program = sim_program();
     g_autofree char *line = g_strdup_printf(
-        "%s/vhost-user-sim --ignore-stdin %s --control %s/control "
-        "--blk d,listen=%s/d.sock; exit 0", self_dir, more, dir, dir);
+        "%s --ignore-stdin %s --control %s/control --blk d,listen=%s/d.sock; "
+        "exit 0", program, more, dir, dir);
     const char *argv[] = { "/bin/sh", "-c", line, NULL };
     g_autofree char *path = g_build_filename(dir, "control", NULL);
     g_autoptr(GError) err = NULL;

@@ -213,6 +213,7 @@ static void forward(Wire *wire)
         give_up(wire, err);
         return;
     }
+    follow_postcopy(wire, msg);
     if (is_answered(wire, msg)) {
         wire->state = WIRE_ASKED;
     } else {
@@ -222,7 +223,6 @@ static void forward(Wire *wire)
         }
         finish(wire);
     }
-    follow_postcopy(wire, msg);
 }
 
 static void take_up(Wire *wire)
