@@ -564,7 +564,8 @@ static void test_dirty_log(Fixture *f, const void *args)
     request(ring, VIRTIO_BLK_T_IN, 0, 512);
     g_assert_false(guest_memory_is_dirty(mem, data));
 
-    fe_send_u64(f->fd, VHOST_USER_SET_FEATURES, features | 1 << VHOST_F_LOG_ALL);
+    features |= 1 << VHOST_F_LOG_ALL;
+    fe_send_u64(f->fd, VHOST_USER_SET_FEATURES, features);
     expect_no_more(f->fd);
     request(ring, VIRTIO_BLK_T_IN, 0, 512);
     g_assert_true(guest_memory_is_dirty(mem, data));
