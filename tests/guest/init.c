@@ -27,11 +27,13 @@
  * so.hb=10             milliseconds between heartbeats
  * so.dirty=0           MiB of memory written per second
  * so.dirtybuf=64       MiB of memory that so.dirty goes round in
+ * so.nics=0            virtio network cards to send frames on (net.h)
+ * so.nicms=10          milliseconds between frames
  *
  * Says: SO READY <ndisks>, SO HB <n>, SO IO <operations> <errors>,
  * SO OK <command> ..., SO FAIL <command> <reason>, SO PANIC <text>
  *
- * Obeys: mode <mode>, verify, stats, present <disk>, poweroff
+ * Obeys: mode <mode>, verify, stats, netstats, present <disk>, poweroff
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -50,6 +52,7 @@
 #include <unistd.h>
 
 #include "io.h"
+#include "net.h"
 #include "serial.h"
 
 #define NSEC_PER_SEC 1000000000LL
@@ -362,6 +365,14 @@ static void obey_stats(void)
     say("SO OK stats %" PRIu64 " %" PRIu64, ops, errors);
 }
 
+static void obey_netstats(void)
+{
+    uint64_t sent, received;
+
+    net_stats(&sent, &received);
+    say("SO OK netstats %" PRIu64 " %" PRIu64, sent, received);
+}
+
 static void obey_present(const char *disk)
 {
     char path[SERIAL_LINE_MAX + 8];
@@ -385,6 +396,8 @@ static void obey(const char *line)
         obey_verify();
     } else if (!strcmp(line, "stats")) {
         obey_stats();
+    } else if (!strcmp(line, "netstats")) {
+        obey_netstats();
     } else if (!strncmp(line, "present ", 8)) {
         obey_present(line + 8);
     } else if (!strcmp(line, "poweroff")) {
@@ -401,6 +414,7 @@ int main(void)
     char line[SERIAL_LINE_MAX];
     IoConfig config;
     IoMode mode;
+    unsigned nics;
 
     boot();
     config = (IoConfig) {
@@ -419,6 +433,11 @@ int main(void)
     dirty.buffer_mib = option_positive("dirtybuf", 64);
 
     load_modules(config.disks);
+    nics = option_number("nics", 0);
+    if (nics) {
+        load_modules("eth");
+    }
+    net_start(nics, option_positive("nicms", 10));
     say("SO READY %u", io_start(&config, mode));
     start_heart(&period_ms);
     start_dirty(&dirty);

@@ -206,21 +206,24 @@ static void forward(Wire *wire)
 {
     SimDevice *dev = wire->dev;
     SimMessage *msg = wire->active;
+    bool answered;
     Error *err = NULL;
 
-    log_event(wire, "forward", msg);
-    if (!sim_message_send(wire->backend, msg, &err)) {
-        give_up(wire, err);
-        return;
-    }
     follow_postcopy(wire, msg);
-    if (is_answered(wire, msg)) {
-        wire->state = WIRE_ASKED;
-    } else {
+    answered = is_answered(wire, msg);
+    log_event(wire, "forward", msg);
+    /* Before the backend can do anything that somebody notices */
+    if (!answered) {
         WITH_QEMU_LOCK_GUARD(&dev->lock) {
             sim_stats_obeyed(&dev->stats, msg);
             sim_stats_done(&dev->stats, msg);
         }
+    }
+    if (!sim_message_send(wire->backend, msg, &err)) {
+        give_up(wire, err);
+    } else if (answered) {
+        wire->state = WIRE_ASKED;
+    } else {
         finish(wire);
     }
 }

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest of the switchover tests: network cards whose other end reflects frames
+ *
+ * Frames are of a protocol for experiments, so that nothing else in the guest
+ * cares, and go to an address that nobody has; they come back to ours.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include "net.h"
+#include "serial.h"
+
+#define PROTOCOL 0x88b5
+#define FRAME_SIZE 128
+
+typedef struct Nic {
+    int fd;
+    unsigned char frame[FRAME_SIZE];
+} Nic;
+
+static Nic all[NET_NICS_MAX];
+static unsigned n_nics, period;
+static atomic_uint_fast64_t n_sent, n_received;
+
+static void nic_ioctl(int fd, unsigned long request, struct ifreq *ifr)
+{
+    if (ioctl(fd, request, ifr) < 0) {
+        fatal("%s", ifr->ifr_name);
+    }
+}
+
+static void nic_open(Nic *nic, unsigned i)
+{
+    static const unsigned char nobody[] = { 0x02, 0, 0, 0, 0, 0x01 };
+    struct ifreq ifr = { 0 };
+    struct sockaddr_ll addr = {
+        .sll_family = AF_PACKET, .sll_protocol = htons(PROTOCOL),
+    };
+    struct ether_header *header = (struct ether_header *)nic->frame;
+
+    snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "eth%u", i);
+    nic->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(PROTOCOL));
+    if (nic->fd < 0) {
+        fatal("AF_PACKET");
+    }
+    nic_ioctl(nic->fd, SIOCGIFFLAGS, &ifr);
+    ifr.ifr_flags |= IFF_UP;
+    nic_ioctl(nic->fd, SIOCSIFFLAGS, &ifr);
+    nic_ioctl(nic->fd, SIOCGIFHWADDR, &ifr);
+    memcpy(header->ether_shost, ifr.ifr_hwaddr.sa_data, ETH_ALEN);
+    memcpy(header->ether_dhost, nobody, ETH_ALEN);
+    header->ether_type = htons(PROTOCOL);
+    nic_ioctl(nic->fd, SIOCGIFINDEX, &ifr);
+    addr.sll_ifindex = ifr.ifr_ifindex;
+    if (bind(nic->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        fatal("bind eth%u", i);
+    }
+}
+
+static void *net_main(void *opaque)
+{
+    char buf[FRAME_SIZE];
+
+    for (;;) {
+        for (unsigned i = 0; i < n_nics; i++) {
+            n_sent += send(all[i].fd, all[i].frame, FRAME_SIZE,
+                           MSG_DONTWAIT) == FRAME_SIZE;
+        }
+        poll(NULL, 0, period);
+        for (unsigned i = 0; i < n_nics; i++) {
+            while (recv(all[i].fd, buf, sizeof(buf), MSG_DONTWAIT) > 0) {
+                n_received++;
+            }
+        }
+    }
+    return opaque;
+}
+
+void net_start(unsigned nics, unsigned period_ms)
+{
+    pthread_t thread;
+
+    if (nics > NET_NICS_MAX) {
+        errno = ERANGE;
+        fatal("so.nics=%u", nics);
+    }
+    for (unsigned i = 0; i < nics; i++) {
+        nic_open(&all[i], i);
+    }
+    n_nics = nics;
+    period = period_ms;
+    if (nics && pthread_create(&thread, NULL, net_main, NULL)) {
+        fatal("so.nics");
+    }
+}
+
+void net_stats(uint64_t *sent, uint64_t *received)
+{
+    *sent = n_sent;
+    *received = n_received;
+}
