@@ -64,9 +64,11 @@ static bool create_devices(Sim *sim, Error **errp)
 
     while (configs->len) {
         SimDeviceConfig *config = g_ptr_array_steal_index(configs, 0);
-        SimLoop *loop = config->type == SIM_DEVICE_PROXY ? NULL
-                      : loop_for_next(sim);
-        SimDevice *dev = sim_device_new(config, sim->journal, sim->turn, loop,
+        /* What is behind a proxy has a thread elsewhere */
+        bool is_proxy = config->type == SIM_DEVICE_PROXY;
+        SimLoop *loop = is_proxy ? NULL : loop_for_next(sim);
+        SimDevice *dev = sim_device_new(config, sim->journal,
+                                        is_proxy ? NULL : sim->turn, loop,
                                         errp);
 
         if (!dev) {

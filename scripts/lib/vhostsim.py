@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The vhost-user simulator (tests/vhost-user-sim) for scripts
+
+    with VhostSim(directory, nics=16, queue_pairs=4) as sim, \\
+            Vm('vm', directory, binary, sim.qemu_args() + [...]):
+        sim.order('latency * serial GET_VRING_BASE:2000')
+        sim.stats('nic3')['messages']['GET_VRING_BASE']['received']
+
+It ends with this process, or at the end of the "with".
+"""
+
+import json
+from pathlib import Path
+import socket
+import subprocess
+
+from vm import BUILD, HarnessError
+
+PROGRAM = BUILD / 'patched/obj/tests/vhost-user-sim/vhost-user-sim'
+
+
+class VhostSim:
+    """Network cards nic0, nic1, ... and disks disk0, ... in one process.
+
+    log: the path of its log; see journal.h for the format
+    """
+
+    def __init__(self, directory: Path, nics: int = 0, queue_pairs: int = 1,
+                 disks: int = 0, queues: int = 1, one_thread: bool = False,
+                 options: str = ''):
+        self.directory = directory
+        self.nics, self.queue_pairs = nics, queue_pairs
+        self.disks, self.queues = disks, queues
+        self.log = directory / 'vhost-user-sim.log'
+        self._options = [*(['--one-thread'] if one_thread else []),
+                         *options.split()]
+        self._process = self._stream = None
+
+    def _command(self) -> list[str]:
+        words = [str(PROGRAM), '--control', f'{self.directory}/control.sock',
+                 '--log', str(self.log), *self._options]
+        if self.nics:
+            words += ['--net', f'nic#,count={self.nics},'
+                      f'queue-pairs={self.queue_pairs},'
+                      f'listen={self.directory}/' + self._socket('nic')]
+        if self.disks:
+            words += ['--blk', f'disk#,count={self.disks},'
+                      f'queues={self.queues},'
+                      f'listen={self.directory}/' + self._socket('disk')]
+        return words
+
+    def _socket(self, kind: str) -> str:
+        count = self.nics if kind == 'nic' else self.disks
+        return f'{kind}#.sock' if count > 1 else f'{kind}0.sock'
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self._process.stdout.readline() != b'ready\n':
+            raise HarnessError('vhost-user-sim does not start')
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(f'{self.directory}/control.sock')
+        self._stream = sock.makefile('rw')
+        return self
+
+    def __exit__(self, *_):
+        if self._stream:
+            self._stream.close()
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+    def order(self, line: str) -> str:
+        """A command; returns what follows OK, and raises on ERR."""
+        self._stream.write(line + '\n')
+        self._stream.flush()
+        word, _, rest = self._stream.readline().strip().partition(' ')
+        if word != 'OK':
+            raise HarnessError(f'vhost-user-sim: {line}: {rest}')
+        return rest
+
+    def stats(self, devices: str):
+        """Of one device; or a list, of a pattern."""
+        return json.loads(self.order(f'stats {devices}'))
+
+    def qemu_args(self, memory: str = '256M') -> list[str]:
+        """All devices, and memory that can be shared with them."""
+        args = ['-object',
+                f'memory-backend-memfd,id=mem,size={memory},share=on',
+                '-machine', 'memory-backend=mem']
+        for i in range(self.nics):
+            args += ['-chardev',
+                     f'socket,id=nic{i},path={self.directory}/nic{i}.sock',
+                     '-netdev', f'vhost-user,id=net{i},chardev=nic{i},'
+                     f'queues={self.queue_pairs}',
+                     '-device', f'virtio-net-pci,netdev=net{i},mq=on,'
+                     f'vectors={2 * self.queue_pairs + 2},romfile=']
+        for i in range(self.disks):
+            args += ['-chardev',
+                     f'socket,id=disk{i},path={self.directory}/disk{i}.sock',
+                     '-device', f'vhost-user-blk-pci,chardev=disk{i},'
+                     f'num-queues={self.queues}']
+        return args
