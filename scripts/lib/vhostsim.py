@@ -42,16 +42,12 @@ class VhostSim:
         if self.nics:
             words += ['--net', f'nic#,count={self.nics},'
                       f'queue-pairs={self.queue_pairs},'
-                      f'listen={self.directory}/' + self._socket('nic')]
+                      f'listen={self.directory}/nic#.sock']
         if self.disks:
             words += ['--blk', f'disk#,count={self.disks},'
                       f'queues={self.queues},'
-                      f'listen={self.directory}/' + self._socket('disk')]
+                      f'listen={self.directory}/disk#.sock']
         return words
-
-    def _socket(self, kind: str) -> str:
-        count = self.nics if kind == 'nic' else self.disks
-        return f'{kind}#.sock' if count > 1 else f'{kind}0.sock'
 
     def __enter__(self):
         self._process = subprocess.Popen(

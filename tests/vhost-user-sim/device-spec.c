@@ -239,13 +239,13 @@ static bool check(const Spec *spec, Error **errp)
     return false;
 }
 
-static char *numbered(const Spec *spec, const char *text, uint64_t i)
+static char *numbered(const char *text, uint64_t i)
 {
     g_autofree char *number = g_strdup_printf("%" PRIu64, i);
     g_auto(GStrv) parts = NULL;
 
-    if (!text || spec->count == 1) {
-        return g_strdup(text);
+    if (!text) {
+        return NULL;
     }
     parts = g_strsplit(text, "#", -1);
     return g_strjoinv(number, parts);
@@ -256,10 +256,10 @@ static SimDeviceConfig *config_of(const Spec *spec, uint64_t i)
     SimDeviceConfig *config = g_new(SimDeviceConfig, 1);
 
     *config = spec->config;
-    config->name = numbered(spec, spec->config.name, i);
-    config->listen = numbered(spec, spec->config.listen, i);
-    config->connect = numbered(spec, spec->config.connect, i);
-    config->file = numbered(spec, spec->config.file, i);
+    config->name = numbered(spec->config.name, i);
+    config->listen = numbered(spec->config.listen, i);
+    config->connect = numbered(spec->config.connect, i);
+    config->file = numbered(spec->config.file, i);
     config->n_queues = config->type == SIM_DEVICE_NET ? 2 * spec->n
                      : config->type == SIM_DEVICE_BLK ? spec->n : 0;
     return config;

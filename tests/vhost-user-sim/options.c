@@ -14,8 +14,8 @@ static const char summary[] =
 
 static const char details[] =
     "A device is NAME[,KEY=VALUE]...:\n"
-    "  count=N             this many devices; each # in NAME and in paths is\n"
-    "                      then replaced by 0 to N-1 (1)\n"
+    "  count=N             this many devices (1); each # in NAME and in paths\n"
+    "                      becomes 0 to N-1\n"
     "  listen=PATH         be a server at this socket; or\n"
     "  connect=PATH        be a client of it, again and again\n"
     "  latency=KIND:US,... microseconds that messages take; KIND is\n"
