@@ -29,6 +29,7 @@ static struct {
     bool enabled;               /* during the change in progress */
     bool stopping;              /* the work of a stop has begun */
     QEMUBH *late_bh;
+    int64_t mark_ns;            /* the last step ended */
 
     /* Any thread */
     bool some_late;
@@ -68,6 +69,16 @@ static void vmstate_change_notify(void)
 void vmstate_change_set_notify(void (*notify)(void))
 {
     qatomic_set(&change.notify, notify);
+}
+
+/* A step of the change in progress ends */
+static void vmstate_change_mark(bool running, const char *step)
+{
+    int64_t now_ns = get_clock();
+
+    trace_vmstate_change_step(running, step, (now_ns - change.mark_ns) /
+                              SCALE_US);
+    change.mark_ns = now_ns;
 }
 
 static bool vmstate_change_done(VMStateParallel *p)
@@ -200,9 +211,11 @@ void vmstate_change_stop_begin(void)
         return;
     }
     change.stopping = true;
+    change.mark_ns = get_clock();
     QTAILQ_FOREACH(p, &change.list, next) {
         vmstate_change_stop_one(p);
     }
+    vmstate_change_mark(false, "prepare");
 }
 
 bool vmstate_change_stop_busy(void)
@@ -243,54 +256,89 @@ void vmstate_change_stop_cancel(void)
     change.stopping = false;
 }
 
-void vmstate_change_begin(bool running)
+static void vmstate_change_wait_stopped(void)
 {
     VMStateParallel *p;
 
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->active) {
+            p->ops->wait(p, -1);
+        }
+    }
+    vmstate_change_mark(false, "work");
+}
+
+static void vmstate_change_prepare_start(void)
+{
+    VMStateParallel *p;
+
+    change.mark_ns = get_clock();
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (!p->late) {
+            vmstate_change_prepare(p, true);
+        }
+    }
+}
+
+void vmstate_change_begin(bool running)
+{
     assert(bql_locked());
 
     change.enabled = vmstate_change_enable();
     if (!change.enabled) {
         return;
     }
-    if (!running) {
+    if (running) {
+        vmstate_change_prepare_start();
+    } else {
         vmstate_change_stop_begin();
-    }
-    QTAILQ_FOREACH(p, &change.list, next) {
-        if (!running && p->active) {
-            p->ops->wait(p, -1);
-        } else if (running && !p->late) {
-            vmstate_change_prepare(p, true);
-        }
+        vmstate_change_wait_stopped();
     }
     virtio_notifier_batch_begin();
 }
 
-void vmstate_change_end(bool running)
+static void vmstate_change_submit_start(void)
 {
     VMStateParallel *p;
 
-    assert(bql_locked());
-
-    if (!change.enabled) {
-        return;
-    }
     QTAILQ_FOREACH(p, &change.list, next) {
-        if (running && p->active) {
+        if (p->active) {
             p->ops->work(p);
         }
     }
-    virtio_notifier_batch_end();
-    if (running) {
-        vmstate_change_finish_start();
-        return;
-    }
+}
+
+static void vmstate_change_finish_stop(void)
+{
+    VMStateParallel *p;
+
     QTAILQ_FOREACH(p, &change.list, next) {
         if (p->active) {
             vmstate_change_commit(p, false);
         }
     }
     change.stopping = false;
+}
+
+void vmstate_change_end(bool running)
+{
+    assert(bql_locked());
+
+    if (!change.enabled) {
+        return;
+    }
+    if (running) {
+        vmstate_change_submit_start();
+    }
+    vmstate_change_mark(running, running ? "prepare" : "handlers");
+    virtio_notifier_batch_end();
+    vmstate_change_mark(running, "notifiers");
+    if (running) {
+        vmstate_change_finish_start();
+    } else {
+        vmstate_change_finish_stop();
+    }
+    vmstate_change_mark(running, running ? "work" : "commit");
 }
 
 SwitchoverDeviceList *vmstate_change_devices(void)

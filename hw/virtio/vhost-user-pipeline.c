@@ -584,11 +584,9 @@ static bool pipeline_make_up_reply(VhostUserPipeline *pl,
 {
     VhostUserWireHeader *hdr = pipeline_header(msg);
 
-    if (pl->mode == PIPELINE_COMPOSE) {
+    if (hdr->request == WIRE_GET_VRING_BASE && pl->mode == PIPELINE_COMPOSE) {
         /* The result is thrown away */
-        pipeline_can(pl, hdr->request, msg->data + sizeof(*hdr),
-                     hdr->request == WIRE_GET_VRING_BASE ? hdr->size :
-                     sizeof(uint64_t));
+        pipeline_can(pl, hdr->request, msg->data + sizeof(*hdr), hdr->size);
         return true;
     }
     if (hdr->flags & WIRE_NEED_REPLY) {

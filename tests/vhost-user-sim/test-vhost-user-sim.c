@@ -9,9 +9,9 @@
  * is ask_bases(): some GET_VRING_BASE sent without waiting.  For each order
  * that can be given, the test sees the difference to what happens without.
  *
- * Times: eight things with a latency take eight times that at least.  Without it
- * they take a thousandth; asked for is that they take less than with it, so that
- * it does not matter how busy the machine is.
+ * Times: eight things with a latency take eight times that at least.  Without
+ * it they take a thousandth; what is asked for is that they take less than with
+ * it, so that it does not matter how busy the machine is.
  */
 
 #include "qemu/osdep.h"
