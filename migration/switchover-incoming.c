@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include "migration/migration.h"
 #include "migration/switchover-incoming.h"
+#include "migration/options.h"
 #include "migration/switchover-internal.h"
 #include "qemu/main-loop.h"
 #include "system/cpus.h"
@@ -31,12 +32,32 @@ static bool switchover_incoming_pending(void)
     return log->valid && log->phase != SWITCHOVER_PHASE_RESUME;
 }
 
+void switchover_incoming_setup(void)
+{
+    assert(bql_locked());
+
+    /* For post-copy, memory has to be told about once more when it begins */
+    if (runstate_check(RUN_STATE_INMIGRATE) && !migrate_postcopy_ram()) {
+        vmstate_change_early();
+    }
+}
+
 void switchover_incoming_load(void)
 {
     assert(bql_locked());
 
     switchover_log_reset(&switchover_incoming);
     switchover_log_enter(&switchover_incoming, SWITCHOVER_PHASE_LOAD);
+    if (!migrate_postcopy_ram()) {
+        vmstate_change_load_begin();
+    }
+}
+
+void switchover_incoming_loaded(void)
+{
+    assert(bql_locked());
+
+    vmstate_change_load_end();
 }
 
 void switchover_incoming_activate(void)

@@ -28,6 +28,7 @@ static struct {
     QTAILQ_HEAD(, VMStateParallel) list;
     bool enabled;               /* during the change in progress */
     bool stopping;              /* the work of a stop has begun */
+    bool loading;               /* devices' state is being loaded */
     QEMUBH *late_bh;
     int64_t mark_ns;            /* the last step ended */
 
@@ -274,8 +275,70 @@ static void vmstate_change_prepare_start(void)
 
     change.mark_ns = get_clock();
     QTAILQ_FOREACH(p, &change.list, next) {
-        if (!p->late) {
-            vmstate_change_prepare(p, true);
+        bool late = p->late;
+
+        if (late && !p->late_running) {
+            /* From its handlers' point of view it has not stopped at all */
+            continue;
+        }
+        p->late = false;
+        if (!vmstate_change_prepare(p, true)) {
+            p->late = late;
+        }
+    }
+}
+
+static void vmstate_change_submit_start(void)
+{
+    VMStateParallel *p;
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->active) {
+            p->ops->work(p);
+        }
+    }
+}
+
+void vmstate_change_load_begin(void)
+{
+    assert(bql_locked());
+
+    change.loading = vmstate_change_enable();
+    if (change.loading) {
+        vmstate_change_prepare_start();
+    }
+}
+
+void vmstate_change_load_end(void)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    if (!change.loading) {
+        return;
+    }
+    change.loading = false;
+    vmstate_change_submit_start();
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->active) {
+            vmstate_change_later(p, true);
+        }
+    }
+}
+
+void vmstate_change_early(void)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    if (!vmstate_change_enable()) {
+        return;
+    }
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (!p->late && p->ops->early && p->ops->early(p)) {
+            vmstate_change_later(p, true);
         }
     }
 }
@@ -295,17 +358,6 @@ void vmstate_change_begin(bool running)
         vmstate_change_wait_stopped();
     }
     virtio_notifier_batch_begin();
-}
-
-static void vmstate_change_submit_start(void)
-{
-    VMStateParallel *p;
-
-    QTAILQ_FOREACH(p, &change.list, next) {
-        if (p->active) {
-            p->ops->work(p);
-        }
-    }
 }
 
 static void vmstate_change_finish_stop(void)

@@ -22,6 +22,7 @@
 #include "chardev/char-socket.h"
 #include "hw/virtio/vhost.h"
 #include "hw/virtio/vhost-backend.h"
+#include "hw/virtio/vhost-user-blk.h"
 #include "hw/virtio/vhost-user.h"
 #include "hw/virtio/vhost-user-pipeline.h"
 #include "hw/virtio/virtio.h"
@@ -33,6 +34,7 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "standard-headers/linux/virtio_ids.h"
 #include "system/runstate.h"
 #include "system/vmstate-change.h"
@@ -45,6 +47,23 @@ typedef struct QEMU_PACKED VhostUserWireHeader {
     uint32_t flags;
     uint32_t size;
 } VhostUserWireHeader;
+
+typedef struct QEMU_PACKED VhostUserWireRegion {
+    uint64_t guest_addr;
+    uint64_t size;
+    uint64_t user_addr;
+    uint64_t offset;            /* in the file */
+} VhostUserWireRegion;
+
+/* File descriptors that may come with a message */
+#define WIRE_FDS_MAX 8
+
+typedef struct QEMU_PACKED VhostUserWireTable {
+    VhostUserWireHeader hdr;
+    uint32_t n_regions;
+    uint32_t padding;
+    VhostUserWireRegion region[WIRE_FDS_MAX];
+} VhostUserWireTable;
 
 #define WIRE_VERSION 0x1
 #define WIRE_REPLY (1u << 2)
@@ -72,9 +91,6 @@ typedef struct QEMU_PACKED VhostUserWireHeader {
 
 /* Larger than any reply in the protocol */
 #define WIRE_REPLY_MAX 4096
-
-/* File descriptors that may come with a message */
-#define WIRE_FDS_MAX 8
 
 /* How many messages without file descriptors are sent at once */
 #define PIPELINE_IOV_MAX 64
@@ -117,6 +133,8 @@ struct VhostUserPipeline {
 
     /* BQL */
     VhostUserPipelineMode mode;
+    struct vhost_dev *first;    /* speaks for the whole device; or NULL */
+    VHostUserBlk *blk;          /* if that is what it is */
     GArray *devs;               /* of struct vhost_dev *, started */
     const char *name;           /* lives for ever */
     QIOChannelSocket *sioc;     /* the connection the queue is for */
@@ -540,7 +558,7 @@ static bool pipeline_is_idle(VhostUserPipeline *pl)
     return pipeline_idle(pl);
 }
 
-/* Is there a message that somebody still has to look at? */
+/* Is there no message that somebody still has to look at? */
 static bool pipeline_is_used_up(VhostUserPipeline *pl)
 {
     VhostUserPipelineMsg *msg;
@@ -584,8 +602,9 @@ static bool pipeline_make_up_reply(VhostUserPipeline *pl,
 {
     VhostUserWireHeader *hdr = pipeline_header(msg);
 
-    if (hdr->request == WIRE_GET_VRING_BASE && pl->mode == PIPELINE_COMPOSE) {
-        /* The result is thrown away */
+    if (pl->mode == PIPELINE_COMPOSE && hdr->size &&
+        !(hdr->flags & WIRE_NEED_REPLY)) {
+        /* Of the same form, and thrown away */
         pipeline_can(pl, hdr->request, msg->data + sizeof(*hdr), hdr->size);
         return true;
     }
@@ -598,6 +617,9 @@ static bool pipeline_make_up_reply(VhostUserPipeline *pl,
         /* Asked only to learn that what came before was processed */
         pipeline_can_u64(pl, hdr->request, 0);
         return true;
+    case WIRE_GET_STATUS:
+        pipeline_can_u64(pl, hdr->request, 0);
+        return pl->mode == PIPELINE_COMPOSE;
     case WIRE_SET_LOG_BASE:
         pipeline_can(pl, hdr->request, NULL, 0);
         return true;
@@ -659,22 +681,26 @@ static void pipeline_append_silent(VhostUserPipeline *pl, const void *data,
     pipeline_submit(pl);
 }
 
-/* A message is written while there is a queue */
-static bool pipeline_pass(VhostUserPipeline *pl, const void *data, size_t size,
-                          const int *fds, int n_fds)
+/* Was this said already? */
+static bool pipeline_take(VhostUserPipeline *pl, const void *data, size_t size)
 {
-    const VhostUserWireHeader *hdr = data;
     VhostUserPipelineMsg *msg = pipeline_find(pl, data, size);
 
     if (msg) {
         msg->taken = true;
         pl->last = msg;
-        return true;
     }
+    return msg;
+}
+
+/* A message is written while there is a queue */
+static bool pipeline_pass(VhostUserPipeline *pl, const void *data, size_t size,
+                          const int *fds, int n_fds)
+{
     if (pipeline_is_idle(pl)) {
         return false;
     }
-    if (pipeline_is_silent(hdr)) {
+    if (pipeline_is_silent(data)) {
         pipeline_append_silent(pl, data, size, fds, n_fds);
         return true;
     }
@@ -729,6 +755,49 @@ static void pipeline_learn(VhostUserPipeline *pl, const void *data, size_t size,
     }
 }
 
+/* What the firmware switches between RAM and something else */
+#define LOW_MEMORY_END (1 * MiB)
+
+/* Is there nothing but a hole in low memory between two parts of a file? */
+static bool pipeline_hole_between(const VhostUserWireRegion *a, int fd_a,
+                                  const VhostUserWireRegion *b, int fd_b)
+{
+    return fd_a == fd_b && a->guest_addr + a->size <= b->guest_addr &&
+           b->guest_addr <= LOW_MEMORY_END &&
+           a->user_addr - a->guest_addr == b->user_addr - b->guest_addr &&
+           a->offset - a->guest_addr == b->offset - b->guest_addr;
+}
+
+/*
+ * Which part of low memory is RAM, depends on the state of the chipset.  At the
+ * destination that comes late, and a backend that is told a table which differs
+ * maps everything once more.  So tell it that all of low memory is RAM.  That is
+ * what it is told, too, when memory consists of huge pages.  A well-behaved
+ * guest has no buffers where there is no RAM; others get at their own memory.
+ */
+static void pipeline_merge_low_memory(VhostUserWireTable *table, int *fds,
+                                      int *n_fds)
+{
+    VhostUserWireRegion *region = table->region;
+    int n = 1;
+
+    for (int i = 1; i < table->n_regions; i++) {
+        if (pipeline_hole_between(&region[n - 1], fds[n - 1],
+                                  &region[i], fds[i])) {
+            region[n - 1].size = region[i].guest_addr + region[i].size -
+                                 region[n - 1].guest_addr;
+        } else {
+            region[n] = region[i];
+            fds[n] = fds[i];
+            n++;
+        }
+    }
+    table->n_regions = n;
+    table->hdr.size = offsetof(VhostUserWireTable, region[n]) -
+                      sizeof(table->hdr);
+    *n_fds = n;
+}
+
 /* Is this the memory table that the backend has, mapped and acknowledged? */
 static bool pipeline_has_table(VhostUserPipeline *pl, const void *data,
                                size_t size, const int *fds, int n_fds)
@@ -741,47 +810,82 @@ static bool pipeline_has_table(VhostUserPipeline *pl, const void *data,
 }
 
 /* Answer from what we know, without asking the backend */
-static bool pipeline_answer(VhostUserPipeline *pl, const void *data,
-                            size_t size, const int *fds, int n_fds)
+static bool pipeline_answer(VhostUserPipeline *pl, const void *data)
 {
     const VhostUserWireHeader *hdr = data;
 
-    if (hdr->request == WIRE_GET_STATUS && pl->status_known) {
-        pipeline_can_u64(pl, hdr->request, pl->status);
-        return true;
+    if (hdr->request != WIRE_GET_STATUS || !pl->status_known) {
+        return false;
     }
-    if (hdr->request == WIRE_SET_MEM_TABLE && pl->mode == PIPELINE_ASSUME &&
-        pipeline_has_table(pl, data, size, fds, n_fds)) {
+    pipeline_can_u64(pl, hdr->request, pl->status);
+    return true;
+}
+
+/* Write to the queue, for a reply that is not waited for */
+static void pipeline_write_later(VhostUserPipeline *pl, const void *data,
+                                 size_t size, const int *fds, int n_fds)
+{
+    pipeline_learn(pl, data, size, fds, n_fds);
+    pl->last = pipeline_append(pl, data, size, fds, n_fds);
+    pl->last->assumed = pl->mode == PIPELINE_ASSUME;
+}
+
+static void pipeline_write_table(VhostUserPipeline *pl, const void *data,
+                                 size_t size, const int *fds, int n_fds)
+{
+    VhostUserWireTable table = { 0 };
+    int table_fds[WIRE_FDS_MAX];
+
+    assert(size <= sizeof(table) && n_fds <= WIRE_FDS_MAX);
+    memcpy(&table, data, size);
+    memcpy(table_fds, fds, n_fds * sizeof(int));
+    assert(table.n_regions == n_fds);
+    pipeline_merge_low_memory(&table, table_fds, &n_fds);
+    size = sizeof(table.hdr) + table.hdr.size;
+
+    if (pipeline_has_table(pl, &table, size, table_fds, n_fds)) {
         trace_vhost_user_pipeline_same_table(pl->name);
-        pipeline_can_u64(pl, hdr->request, 0);
-        return true;
+        pipeline_can_u64(pl, table.hdr.request, 0);
+    } else {
+        pipeline_write_later(pl, &table, size, table_fds, n_fds);
     }
-    return false;
 }
 
 bool vhost_user_pipeline_write(VhostUserPipeline *pl, const void *data,
                                size_t size, const int *fds, int n_fds)
 {
+    const VhostUserWireHeader *hdr = data;
+
     assert(bql_locked());
 
     pipeline_forget_reply(pl);
     pipeline_check_knowledge(pl);
 
-    if (!QSIMPLEQ_EMPTY(&pl->queue) && pl->mode == PIPELINE_PASS &&
+    if (pl->mode != PIPELINE_PASS && !pipeline_is_current(pl)) {
+        /* The queue is for a connection that was closed */
+        pl->mode = PIPELINE_PASS;
+    }
+    if (pl->mode == PIPELINE_PASS && !QSIMPLEQ_EMPTY(&pl->queue) &&
         (!pipeline_is_current(pl) || pipeline_is_used_up(pl))) {
         pipeline_clear(pl);
     }
-    if ((pl->mode != PIPELINE_PASS || !QSIMPLEQ_EMPTY(&pl->queue)) &&
-        pipeline_answer(pl, data, size, fds, n_fds)) {
+    if (pl->mode == PIPELINE_PASS && QSIMPLEQ_EMPTY(&pl->queue)) {
+        pipeline_learn(pl, data, size, fds, n_fds);
+        return false;
+    }
+    if (pipeline_answer(pl, data) || pipeline_take(pl, data, size)) {
         return true;
     }
-    pipeline_learn(pl, data, size, fds, n_fds);
     if (pl->mode == PIPELINE_PASS) {
-        return !QSIMPLEQ_EMPTY(&pl->queue) &&
-               pipeline_pass(pl, data, size, fds, n_fds);
+        pipeline_learn(pl, data, size, fds, n_fds);
+        return pipeline_pass(pl, data, size, fds, n_fds);
     }
-    pl->last = pipeline_append(pl, data, size, fds, n_fds);
-    pl->last->assumed = pl->mode == PIPELINE_ASSUME;
+    if (pl->mode == PIPELINE_ASSUME && hdr->request == WIRE_SET_MEM_TABLE &&
+        (hdr->flags & WIRE_NEED_REPLY)) {
+        pipeline_write_table(pl, data, size, fds, n_fds);
+    } else {
+        pipeline_write_later(pl, data, size, fds, n_fds);
+    }
     return true;
 }
 
@@ -822,7 +926,7 @@ static void pipeline_prepare_reply(VhostUserPipeline *pl)
 {
     VhostUserPipelineMsg *msg = pl->last;
 
-    if (pl->mode == PIPELINE_PASS) {
+    if (msg->taken) {
         pipeline_fetch_reply(pl, msg);
         return;
     }
@@ -990,24 +1094,6 @@ static bool pipeline_prepare_stop(VhostUserPipeline *pl, const char **reason)
     return true;
 }
 
-static bool pipeline_prepare_start(VhostUserPipeline *pl)
-{
-    if (pl->devs->len || !pipeline_attach(pl)) {
-        return false;
-    }
-    pl->mode = PIPELINE_ASSUME;
-    return true;
-}
-
-static bool pipeline_prepare(VMStateParallel *p, bool running,
-                             const char **reason)
-{
-    VhostUserPipeline *pl = pipeline_of(p);
-
-    return running ? pipeline_prepare_start(pl) :
-                     pipeline_prepare_stop(pl, reason);
-}
-
 static void pipeline_work(VMStateParallel *p)
 {
     VhostUserPipeline *pl = pipeline_of(p);
@@ -1018,6 +1104,86 @@ static void pipeline_work(VMStateParallel *p)
         pipeline_seal(pl);
         pipeline_submit(pl);
     }
+}
+
+/*
+ * A disk that starts for the first time asks for the memory in which requests in
+ * flight are noted, and needs the answer at once.  So have it ready.
+ */
+static void pipeline_compose_inflight(VhostUserPipeline *pl, VHostUserBlk *blk)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(blk);
+    struct vhost_inflight inflight = { 0 };
+
+    if (blk->inflight->addr || !blk->connected ||
+        !virtio_device_started(vdev, vdev->status)) {
+        return;
+    }
+    if (!pl->status_known &&
+        virtio_has_feature(blk->dev.protocol_features,
+                           VHOST_USER_PROTOCOL_F_STATUS)) {
+        /* To set features means to add to the status */
+        return;
+    }
+    pl->mode = PIPELINE_COMPOSE;
+    blk->dev.acked_features = vdev->guest_features;
+    vhost_dev_prepare_inflight(&blk->dev, vdev);
+    vhost_dev_get_inflight(&blk->dev, blk->queue_size, &inflight);
+    pipeline_work(&pl->parallel);
+}
+
+static bool pipeline_prepare_start(VhostUserPipeline *pl)
+{
+    if (pl->devs->len || !pipeline_attach(pl)) {
+        return false;
+    }
+    if (pl->blk) {
+        pipeline_compose_inflight(pl, pl->blk);
+    }
+    pl->mode = PIPELINE_ASSUME;
+    return true;
+}
+
+/* What it answers is learned when this is committed */
+static void pipeline_ask_status(VhostUserPipeline *pl)
+{
+    VhostUserWireHeader hdr = {
+        .request = WIRE_GET_STATUS,
+        .flags = WIRE_VERSION,
+    };
+    VhostUserPipelineMsg *msg = pipeline_append(pl, &hdr, sizeof(hdr), NULL, 0);
+
+    msg->has_reply = true;
+    msg->taken = true;
+}
+
+/* The memory table, which takes long to map, and the status */
+static bool pipeline_early(VMStateParallel *p)
+{
+    VhostUserPipeline *pl = pipeline_of(p);
+    struct vhost_dev *dev = pl->first;
+
+    if (!dev || pl->devs->len || !dev->mem || !dev->mem->nregions ||
+        !pipeline_attach(pl)) {
+        return false;
+    }
+    pl->mode = PIPELINE_ASSUME;
+    if (virtio_has_feature(dev->protocol_features,
+                           VHOST_USER_PROTOCOL_F_STATUS)) {
+        pipeline_ask_status(pl);
+    }
+    dev->vhost_ops->vhost_set_mem_table(dev, dev->mem);
+    pipeline_work(p);
+    return true;
+}
+
+static bool pipeline_prepare(VMStateParallel *p, bool running,
+                             const char **reason)
+{
+    VhostUserPipeline *pl = pipeline_of(p);
+
+    return running ? pipeline_prepare_start(pl) :
+                     pipeline_prepare_stop(pl, reason);
 }
 
 static bool pipeline_wait_all(VMStateParallel *p, int64_t ms)
@@ -1058,6 +1224,24 @@ static VhostUserPipelineMsg *pipeline_refused(VhostUserPipeline *pl)
     return NULL;
 }
 
+/* From the reply to pipeline_ask_status(), unless it was set in the meantime */
+static void pipeline_learn_status(VhostUserPipeline *pl)
+{
+    VhostUserPipelineMsg *msg;
+
+    QEMU_LOCK_GUARD(&pl->lock);
+    QSIMPLEQ_FOREACH(msg, &pl->queue, next) {
+        VhostUserWireHeader *hdr = pipeline_reply_header(msg);
+
+        if (pipeline_header(msg)->request == WIRE_GET_STATUS &&
+            pipeline_replied(msg) && hdr->request == WIRE_GET_STATUS &&
+            hdr->size == sizeof(pl->status) && !pl->status_known) {
+            memcpy(&pl->status, msg->reply + sizeof(*hdr), sizeof(pl->status));
+            pl->status_known = true;
+        }
+    }
+}
+
 static void pipeline_commit(VMStateParallel *p, bool running)
 {
     VhostUserPipeline *pl = pipeline_of(p);
@@ -1069,6 +1253,7 @@ static void pipeline_commit(VMStateParallel *p, bool running)
                      "request %" PRIu32 " of its start: disconnecting it",
                      pl->name, pipeline_header(refused)->request);
     }
+    pipeline_learn_status(pl);
     pipeline_clear(pl);
     if (refused) {
         pl->table_known = false;
@@ -1098,6 +1283,7 @@ static void pipeline_restart(VMStateParallel *p)
 static const VMStateParallelOps pipeline_ops = {
     .name = pipeline_name,
     .prepare = pipeline_prepare,
+    .early = pipeline_early,
     .work = pipeline_work,
     .wait = pipeline_wait_all,
     .commit = pipeline_commit,
@@ -1129,6 +1315,27 @@ void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
         g_array_append_val(pl->devs, dev);
         pl->name = g_intern_string(name);
     }
+}
+
+void vhost_user_pipeline_dev_init(VhostUserPipeline *pl, struct vhost_dev *dev)
+{
+    if (!dev->vq_index) {
+        pl->first = dev;
+    }
+}
+
+void vhost_user_pipeline_dev_cleanup(VhostUserPipeline *pl,
+                                     struct vhost_dev *dev)
+{
+    vhost_user_pipeline_note(pl, dev, false);
+    if (pl->first == dev) {
+        pl->first = NULL;
+    }
+}
+
+void vhost_user_pipeline_set_blk(VhostUserPipeline *pl, VHostUserBlk *blk)
+{
+    pl->blk = blk;
 }
 
 VhostUserPipeline *vhost_user_pipeline_new(VhostUserState *user)

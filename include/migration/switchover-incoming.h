@@ -17,8 +17,14 @@
 #ifndef INCLUDE_MIGRATION_SWITCHOVER_INCOMING_H
 #define INCLUDE_MIGRATION_SWITCHOVER_INCOMING_H
 
+/* A migration begins to come in. */
+void switchover_incoming_setup(void);
+
 /* Device state follows. */
 void switchover_incoming_load(void);
+
+/* All device state has been loaded. */
+void switchover_incoming_loaded(void);
 
 /* The disks are about to be activated. */
 void switchover_incoming_activate(void);

@@ -46,6 +46,12 @@ typedef struct VMStateParallelOps {
      */
     bool (*prepare)(VMStateParallel *p, bool running, const char **reason);
 
+    /*
+     * The guest is not here yet: submit what its state does not matter to.
+     * Returns false if there is nothing.  Optional.
+     */
+    bool (*early)(VMStateParallel *p);
+
     /* The handlers that start devices have run: submit the work */
     void (*work)(VMStateParallel *p);
 
@@ -103,6 +109,19 @@ void vmstate_parallel_unregister(VMStateParallel *p);
  */
 void vmstate_change_begin(bool running);
 void vmstate_change_end(bool running);
+
+/*
+ * At the destination of a migration, while the guest runs at the source: tell
+ * backends what will not depend on its state, so that it need not be told later.
+ */
+void vmstate_change_early(void);
+
+/*
+ * There as well: before and after devices' state is loaded.  What they tell their
+ * backends in the meantime is part of their start.
+ */
+void vmstate_change_load_begin(void);
+void vmstate_change_load_end(void);
 
 /*
  * To do the work of a stop before vm_state_notify(), without the BQL in the

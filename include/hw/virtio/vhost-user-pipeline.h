@@ -30,6 +30,7 @@
 
 typedef struct VhostUserPipeline VhostUserPipeline;
 struct VhostUserState;
+struct VHostUserBlk;
 struct vhost_dev;
 
 /*
@@ -55,6 +56,15 @@ int vhost_user_pipeline_read(VhostUserPipeline *pl, void *buf, int size);
 
 /* A file descriptor that came with the reply, or -1. */
 int vhost_user_pipeline_get_msgfd(VhostUserPipeline *pl);
+
+/* @dev can be talked to from now on; or not any more. */
+void vhost_user_pipeline_dev_init(VhostUserPipeline *pl, struct vhost_dev *dev);
+void vhost_user_pipeline_dev_cleanup(VhostUserPipeline *pl,
+                                     struct vhost_dev *dev);
+
+/* It is the connection of a disk. */
+void vhost_user_pipeline_set_blk(VhostUserPipeline *pl,
+                                 struct VHostUserBlk *blk);
 
 /* @dev has been started, or is going to be stopped. */
 void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
