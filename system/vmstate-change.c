@@ -103,7 +103,7 @@ static void vmstate_change_commit(VMStateParallel *p, bool running)
 {
     p->active = false;
     p->late = false;
-    p->work_ns = p->done_ns - p->begin_ns;
+    p->work_ns = p->n_messages ? p->done_ns - p->begin_ns : 0;
     p->last_messages = p->n_messages;
     trace_vmstate_change_commit(p->ops->name(p), running, p->n_messages,
                                 p->work_ns / SCALE_US);

@@ -76,13 +76,13 @@ struct VMStateParallel {
     const VMStateParallelOps *ops;
 
     /*
-     * Written by whoever does the work, read when it is done
+     * Under the BQL, kept up to date by the device
      */
-    unsigned n_messages;
-    int64_t done_ns;            /* get_clock() */
+    unsigned n_messages;        /* of the change in progress */
+    int64_t done_ns;            /* get_clock(), as of the last wait() */
 
     /*
-     * Private, BQL
+     * Private, under the BQL
      */
     bool active;                /* takes part in the change in progress */
     bool late;                  /* the last change is not finished */
