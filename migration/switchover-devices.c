@@ -1,5 +1,5 @@
 /*
- * Migration switchover: devices whose requests cannot be held
+ * Migration switchover: devices which cannot take part in something, and why
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,8 +7,12 @@
 #include "qemu/osdep.h"
 #include "block/timed-drain.h"
 #include "hw/qdev-core.h"
+#include "hw/virtio/vhost-backend.h"
+#include "hw/virtio/vhost.h"
 #include "hw/virtio/virtio-hold.h"
+#include "hw/virtio/virtio.h"
 #include "migration/switchover-internal.h"
+#include "migration/switchover-vmstate.h"
 #include "qapi/util.h"
 #include "qemu/main-loop.h"
 #include "system/block-backend.h"
@@ -76,5 +80,46 @@ SwitchoverWatchedDeviceList *switchover_watched_devices(void)
     }
     object_child_foreach_recursive(object_get_root(), switchover_watched_visit,
                                    &list);
+    return head;
+}
+
+#define REASON_KERNEL "its backend is the host kernel, which is asked about " \
+                      "one ring after the other"
+
+static int switchover_kernel_visit(Object *obj, void *opaque)
+{
+    VirtIODevice *vdev =
+        (VirtIODevice *)object_dynamic_cast(obj, TYPE_VIRTIO_DEVICE);
+    SwitchoverDeviceList **head = opaque;
+    SwitchoverDevice *device;
+    VirtioDeviceClass *vdc;
+
+    if (!vdev || !vdev->vhost_started) {
+        return 0;
+    }
+    vdc = VIRTIO_DEVICE_GET_CLASS(vdev);
+    if (!vdc->get_vhost || vdc->get_vhost(vdev)->vhost_ops->backend_type ==
+                           VHOST_BACKEND_TYPE_USER) {
+        return 0;
+    }
+    device = g_new0(SwitchoverDevice, 1);
+    device->device = bdrv_timed_drain_device_name(DEVICE(vdev));
+    device->reason = g_strdup(REASON_KERNEL);
+    QAPI_LIST_PREPEND(*head, device);
+    return 0;
+}
+
+SwitchoverDeviceList *switchover_vmstate_devices(void)
+{
+    SwitchoverDeviceList *head;
+
+    assert(bql_locked());
+
+    if (!switchover_parallel_vmstate_change()) {
+        return NULL;
+    }
+    head = vmstate_change_devices();
+    object_child_foreach_recursive(object_get_root(), switchover_kernel_visit,
+                                   &head);
     return head;
 }

@@ -89,7 +89,7 @@ SwitchoverInfo *switchover_incoming_info(void)
     SwitchoverInfo *info = switchover_log_info(&switchover_incoming);
 
     if (info) {
-        info->devices = vmstate_change_devices();
+        info->devices = switchover_vmstate_devices();
     }
     return info;
 }

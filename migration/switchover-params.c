@@ -233,6 +233,7 @@ void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
 {
     SwitchoverPhaseTimeList *item;
     SwitchoverWatchedDeviceList *watched;
+    SwitchoverDeviceList *device;
 
     if (!info) {
         return;
@@ -255,6 +256,14 @@ void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
     for (watched = info->quiesce->watched; watched; watched = watched->next) {
         monitor_printf(mon, "switchover does not hold %s: %s\n",
                        watched->value->device, watched->value->reason);
+    }
+    for (device = info->devices; device; device = device->next) {
+        monitor_printf(mon, "switchover device %s: %" PRIu32 " messages, %"
+                       PRIu64 " us%s%s%s\n", device->value->device,
+                       device->value->messages, device->value->work_us,
+                       device->value->late ? ", late" : "",
+                       device->value->reason ? ", by itself: " : "",
+                       device->value->reason ?: "");
     }
     for (item = info->phases; item; item = item->next) {
         monitor_printf(mon, "switchover %s: %" PRIu64 " us\n",

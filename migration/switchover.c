@@ -94,7 +94,7 @@ SwitchoverInfo *switchover_info(void)
         return switchover_incoming_info();
     }
 
-    info->devices = vmstate_change_devices();
+    info->devices = switchover_vmstate_devices();
 
     QEMU_LOCK_GUARD(&so->lock);
     info->attempts = so->attempts;

@@ -400,9 +400,6 @@ SwitchoverDeviceList *vmstate_change_devices(void)
 
     assert(bql_locked());
 
-    if (!switchover_parallel_vmstate_change()) {
-        return NULL;
-    }
     QTAILQ_FOREACH(p, &change.list, next) {
         SwitchoverDevice *dev = g_new0(SwitchoverDevice, 1);
 
