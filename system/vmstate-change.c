@@ -55,6 +55,13 @@ void vmstate_parallel_unregister(VMStateParallel *p)
     QTAILQ_REMOVE(&change.list, p, next);
 }
 
+int64_t vmstate_parallel_patience_ms(VMStateParallel *p)
+{
+    int64_t timeout_ms = switchover_drain_timeout();
+
+    return p->overdue && timeout_ms ? timeout_ms : -1;
+}
+
 static void vmstate_change_notify(void)
 {
     void (*notify)(void) = qatomic_read(&change.notify);
@@ -89,12 +96,16 @@ static bool vmstate_change_done(VMStateParallel *p)
 
 static bool vmstate_change_prepare(VMStateParallel *p, bool running)
 {
-    p->reason = NULL;
+    const char *reason = NULL;
+
     p->n_messages = 0;
     p->begin_ns = get_clock();
-    p->active = p->ops->prepare(p, running, &p->reason);
-    if (p->reason) {
-        trace_vmstate_change_serial(p->ops->name(p), running, p->reason);
+    p->active = p->ops->prepare(p, running, &reason);
+    if (reason) {
+        trace_vmstate_change_serial(p->ops->name(p), running, reason);
+    }
+    if (p->active || reason) {
+        p->reason = reason;
     }
     return p->active;
 }
@@ -103,6 +114,7 @@ static void vmstate_change_commit(VMStateParallel *p, bool running)
 {
     p->active = false;
     p->late = false;
+    p->overdue = false;
     p->work_ns = p->n_messages ? p->done_ns - p->begin_ns : 0;
     p->last_messages = p->n_messages;
     trace_vmstate_change_commit(p->ops->name(p), running, p->n_messages,
@@ -117,6 +129,7 @@ static void vmstate_change_later(VMStateParallel *p, bool running)
     p->active = false;
     p->late = true;
     p->late_running = running;
+    p->overdue = !running;
     qatomic_set(&change.some_late, true);
     /* It may have been done before the flag was set */
     qemu_bh_schedule(change.late_bh);
@@ -191,17 +204,6 @@ static bool vmstate_change_enable(void)
     return vmstate_workers_active();
 }
 
-/* The stop of @p begins, unless the last one did not come to an end */
-static void vmstate_change_stop_one(VMStateParallel *p)
-{
-    if (p->late && !p->late_running) {
-        p->active = true;
-    } else {
-        vmstate_change_prepare(p, false);
-    }
-    p->late = false;
-}
-
 void vmstate_change_stop_begin(void)
 {
     VMStateParallel *p;
@@ -214,7 +216,8 @@ void vmstate_change_stop_begin(void)
     change.stopping = true;
     change.mark_ns = get_clock();
     QTAILQ_FOREACH(p, &change.list, next) {
-        vmstate_change_stop_one(p);
+        p->late = false;
+        vmstate_change_prepare(p, false);
     }
     vmstate_change_mark(false, "prepare");
 }

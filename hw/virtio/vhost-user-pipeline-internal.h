@@ -29,6 +29,8 @@ struct VhostUserPipeline {
     VhostUserPipelineMode mode;
     VhostUserQueue q;
 
+    bool stop_asked;            /* by messages that are in the queue */
+
     /* The device */
     struct vhost_dev *first;    /* speaks for the whole of it; or NULL */
     VHostUserBlk *blk;          /* if that is what it is */
@@ -45,7 +47,7 @@ struct VhostUserPipeline {
     bool status_known;
     uint64_t status;
     bool table_known;
-    GByteArray *table;          /* SET_MEM_TABLE, and its file descriptors */
+    GByteArray *table;          /* SET_MEM_TABLE, and the files */
 };
 
 /* vhost-user-vmstate.c */
@@ -60,6 +62,12 @@ bool vhost_user_pipeline_attach(VhostUserPipeline *pl);
 
 /* A queue for another connection is worthless. */
 bool vhost_user_pipeline_is_current(VhostUserPipeline *pl);
+
+/*
+ * Sleep until @msg is answered (NULL: everything), because there is no way to go
+ * on without.  For a device that was waited for before, this is not for ever.
+ */
+void vhost_user_pipeline_need(VhostUserPipeline *pl, VhostUserQueueMsg *msg);
 
 /* What is read now is not a reply to a message of ours. */
 void vhost_user_pipeline_forget_reply(VhostUserPipeline *pl);

@@ -11,7 +11,6 @@
 #include "block/timed-drain.h"
 #include "chardev/char-fe.h"
 #include "chardev/char-socket.h"
-#include "migration/switchover-vmstate.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
@@ -50,19 +49,9 @@ void vhost_user_pipeline_forget_reply(VhostUserPipeline *pl)
     pl->canned_size = 0;
 }
 
-/* For a device whose stop we have been waiting for, long enough already */
-static int64_t pipeline_patience_ms(VhostUserPipeline *pl)
+void vhost_user_pipeline_need(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
 {
-    int64_t timeout_ms = switchover_drain_timeout();
-
-    return pl->parallel.late && !pl->parallel.late_running && timeout_ms ?
-           timeout_ms : -1;
-}
-
-/* Like pipeline_wait(), but there is no way to go on without the answer */
-static void pipeline_need(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
-{
-    int64_t ms = pipeline_patience_ms(pl);
+    int64_t ms = vmstate_parallel_patience_ms(&pl->parallel);
 
     if (!vhost_user_queue_wait(&pl->q, msg, ms)) {
         error_report("Backend of device '%s' has been asked to stop, and again "
@@ -94,6 +83,7 @@ static void pipeline_can(VhostUserPipeline *pl, uint32_t request,
         .size = size,
     };
 
+    assert(sizeof(hdr) + size <= sizeof(pl->canned));
     memcpy(pl->canned, &hdr, sizeof(hdr));
     if (size) {
         memcpy(pl->canned + sizeof(hdr), payload, size);
@@ -165,7 +155,7 @@ static bool pipeline_is_silent(const VhostUserWireHeader *hdr)
 }
 
 static VhostUserQueueMsg *pipeline_find(VhostUserPipeline *pl,
-                                           const void *data, size_t size)
+                                        const void *data, size_t size)
 {
     VhostUserQueueMsg *msg;
 
@@ -221,7 +211,7 @@ static bool pipeline_pass(VhostUserPipeline *pl, const void *data, size_t size,
         pipeline_append_silent(pl, data, size, fds, n_fds);
         return true;
     }
-    pipeline_need(pl, NULL);
+    vhost_user_pipeline_need(pl, NULL);
     return false;
 }
 
@@ -239,6 +229,20 @@ static void pipeline_check_knowledge(VhostUserPipeline *pl)
     pl->known_sioc = sioc ? QIO_CHANNEL_SOCKET(object_ref(OBJECT(sioc))) : NULL;
     pl->status_known = false;
     pl->table_known = false;
+}
+
+/* Its regions, and which files they are in: descriptors are used again */
+static void pipeline_describe_table(GByteArray *table, const void *data,
+                                    size_t size, const int *fds, int n_fds)
+{
+    g_byte_array_append(table, data, size);
+    for (int i = 0; i < n_fds; i++) {
+        struct stat st = { 0 };
+
+        fstat(fds[i], &st);
+        g_byte_array_append(table, (guint8 *)&st.st_dev, sizeof(st.st_dev));
+        g_byte_array_append(table, (guint8 *)&st.st_ino, sizeof(st.st_ino));
+    }
 }
 
 /* Take note of what the backend is told */
@@ -263,9 +267,7 @@ static void pipeline_learn(VhostUserPipeline *pl, const void *data, size_t size,
         pl->table_known = pl->mode == PIPELINE_ASSUME &&
                           (hdr->flags & WIRE_NEED_REPLY);
         g_byte_array_set_size(pl->table, 0);
-        g_byte_array_append(pl->table, data, size);
-        g_byte_array_append(pl->table, (const guint8 *)fds,
-                            n_fds * sizeof(int));
+        pipeline_describe_table(pl->table, data, size, fds, n_fds);
         break;
     default:
         break;
@@ -319,11 +321,11 @@ static void pipeline_merge_low_memory(VhostUserWireTable *table, int *fds,
 static bool pipeline_has_table(VhostUserPipeline *pl, const void *data,
                                size_t size, const int *fds, int n_fds)
 {
-    size_t fds_size = n_fds * sizeof(int);
+    g_autoptr(GByteArray) table = g_byte_array_new();
 
-    return pl->table_known && pl->table->len == size + fds_size &&
-           !memcmp(pl->table->data, data, size) &&
-           !memcmp(pl->table->data + size, fds, fds_size);
+    pipeline_describe_table(table, data, size, fds, n_fds);
+    return pl->table_known && pl->table->len == table->len &&
+           !memcmp(pl->table->data, table->data, table->len);
 }
 
 /* Answer from what we know, without asking the backend */
@@ -432,7 +434,7 @@ static void pipeline_check_ring(VhostUserPipeline *pl,
 static void pipeline_fetch_reply(VhostUserPipeline *pl,
                                  VhostUserQueueMsg *msg)
 {
-    pipeline_need(pl, msg);
+    vhost_user_pipeline_need(pl, msg);
     QEMU_LOCK_GUARD(&pl->q.lock);
     if (vhost_user_queue_replied(msg)) {
         pipeline_check_ring(pl, msg);
@@ -450,7 +452,8 @@ static void pipeline_prepare_reply(VhostUserPipeline *pl)
     }
     vhost_user_queue_expect_reply(&pl->q);
     if (!pipeline_make_up_reply(pl, msg)) {
-        trace_vhost_user_pipeline_ask(pl->name, vhost_user_queue_header(msg)->request);
+        trace_vhost_user_pipeline_ask(pl->name,
+                                      vhost_user_queue_header(msg)->request);
         msg->assumed = false;
         msg->taken = true;
         vhost_user_queue_submit(&pl->q, pl->name);

@@ -18,6 +18,9 @@
 #include "trace.h"
 #include "vhost-user-pipeline-internal.h"
 
+#define REASON_CHARDEV "its chardev is not a socket, or has TLS, a protocol " \
+                       "of its own, or a log file"
+
 static VhostUserPipeline *pipeline_of(VMStateParallel *p)
 {
     return container_of(p, VhostUserPipeline, parallel);
@@ -71,11 +74,7 @@ static const char *pipeline_unfit(VhostUserPipeline *pl)
             return "the byte order of its rings is not the host's";
         }
     }
-    if (!vhost_user_pipeline_attach(pl)) {
-        return "its chardev is not a socket, or has TLS, a protocol of its "
-               "own, or a log file";
-    }
-    return NULL;
+    return vhost_user_pipeline_attach(pl) ? NULL : REASON_CHARDEV;
 }
 
 /* The messages of vhost_dev_stop() which have replies */
@@ -106,6 +105,10 @@ static bool pipeline_prepare_stop(VhostUserPipeline *pl, const char **reason)
     if (!pl->devs->len) {
         return false;
     }
+    if (pl->stop_asked && pl->q.n_open && vhost_user_pipeline_is_current(pl)) {
+        /* Still waiting for the answers */
+        return true;
+    }
     *reason = pipeline_unfit(pl);
     if (*reason) {
         return false;
@@ -119,6 +122,7 @@ static bool pipeline_prepare_stop(VhostUserPipeline *pl, const char **reason)
     if (QSIMPLEQ_EMPTY(&pl->q.msgs)) {
         return false;
     }
+    pl->stop_asked = true;
     vhost_user_queue_seal(&pl->q);
     vhost_user_queue_submit(&pl->q, pl->name);
     return true;
@@ -162,9 +166,13 @@ static void pipeline_compose_inflight(VhostUserPipeline *pl, VHostUserBlk *blk)
     pipeline_work(&pl->parallel);
 }
 
-static bool pipeline_prepare_start(VhostUserPipeline *pl)
+static bool pipeline_prepare_start(VhostUserPipeline *pl, const char **reason)
 {
-    if (pl->devs->len || !vhost_user_pipeline_attach(pl)) {
+    if (pl->devs->len || !pl->first) {
+        return false;
+    }
+    if (!vhost_user_pipeline_attach(pl)) {
+        *reason = REASON_CHARDEV;
         return false;
     }
     if (pl->blk) {
@@ -213,15 +221,20 @@ static bool pipeline_prepare(VMStateParallel *p, bool running,
 {
     VhostUserPipeline *pl = pipeline_of(p);
 
-    return running ? pipeline_prepare_start(pl) :
+    return running ? pipeline_prepare_start(pl, reason) :
                      pipeline_prepare_stop(pl, reason);
 }
 
 static bool pipeline_wait(VMStateParallel *p, int64_t ms)
 {
     VhostUserPipeline *pl = pipeline_of(p);
-    bool done = vhost_user_queue_wait(&pl->q, NULL, ms);
+    bool done = true;
 
+    if (ms < 0) {
+        vhost_user_pipeline_need(pl, NULL);
+    } else {
+        done = vhost_user_queue_wait(&pl->q, NULL, ms);
+    }
     QEMU_LOCK_GUARD(&pl->q.lock);
     p->done_ns = pl->q.done_ns;
     return done;
@@ -290,6 +303,7 @@ static void pipeline_commit(VMStateParallel *p, bool running)
                      pl->name, vhost_user_queue_header(refused)->request);
     }
     pipeline_learn_status(pl);
+    pl->stop_asked = false;
     vhost_user_queue_clear(&pl->q);
     if (refused) {
         pl->table_known = false;
@@ -302,6 +316,7 @@ static void pipeline_commit(VMStateParallel *p, bool running)
 static void pipeline_restart(VMStateParallel *p)
 {
     VhostUserPipeline *pl = pipeline_of(p);
+    const char *reason;
     struct vhost_dev *dev;
     VirtIODevice *vdev;
 
@@ -312,7 +327,8 @@ static void pipeline_restart(VMStateParallel *p)
     dev = g_array_index(pl->devs, struct vhost_dev *, 0);
     vdev = dev->vdev;
     virtio_vmstate_change(vdev, false, RUN_STATE_PAUSED);
-    pipeline_prepare_start(pl);
+    pl->stop_asked = false;
+    pipeline_prepare_start(pl, &reason);
     virtio_vmstate_change(vdev, true, RUN_STATE_RUNNING);
 }
 

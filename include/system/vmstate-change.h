@@ -56,8 +56,8 @@ typedef struct VMStateParallelOps {
     void (*work)(VMStateParallel *p);
 
     /*
-     * Sleep until the work is done, for at most @ms (-1: no limit).  Returns
-     * whether it is.  This one waits, unless @ms is 0.
+     * Sleep until the work is done, for at most @ms, and return whether it is.
+     * -1: until it is, or given up after vmstate_parallel_patience_ms().
      */
     bool (*wait)(VMStateParallel *p, int64_t ms);
 
@@ -87,6 +87,7 @@ struct VMStateParallel {
     bool active;                /* takes part in the change in progress */
     bool late;                  /* the last change is not finished */
     bool late_running;          /* it was a start */
+    bool overdue;               /* a stop was called off because of it */
     const char *reason;         /* why it did not take part */
     int64_t begin_ns;
     int64_t work_ns;            /* of the last change */
@@ -101,6 +102,12 @@ struct VMStateParallel {
 void vmstate_parallel_register(VMStateParallel *p,
                                const VMStateParallelOps *ops);
 void vmstate_parallel_unregister(VMStateParallel *p);
+
+/*
+ * For how many milliseconds to wait for the backend; -1: no limit, because it was
+ * not waited for in vain before.
+ */
+int64_t vmstate_parallel_patience_ms(VMStateParallel *p);
 
 /*
  * For vm_state_notify(): before and after the handlers.  Nothing happens
