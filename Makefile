@@ -73,6 +73,7 @@ check-full: all stock guest
 bench: all stock guest
 	@tests/bench/inflight-free
 	@tests/bench/convergence
+	@tests/bench/load
 
 .PHONY: series
 series: deps

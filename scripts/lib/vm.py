@@ -488,10 +488,14 @@ class Prober:
 
 @dataclass(frozen=True)
 class Event:
-    """A QMP event and when it arrived."""
+    """A QMP event and when it arrived.
+
+    @sent: when QEMU sent it, in seconds of the host's wall clock
+    """
     at: float
     name: str
     data: dict
+    sent: float = 0
 
 
 class Vm:
@@ -572,8 +576,10 @@ class Vm:
         self._qmp = client
 
     def _record(self, event) -> bool:
-        self.events.append(Event(time.monotonic(), event['event'],
-                                 dict(event.get('data', {}))))
+        stamp = event['timestamp']
+        self.events.append(Event(
+            time.monotonic(), event['event'], dict(event.get('data', {})),
+            stamp['seconds'] + stamp['microseconds'] / 1e6))
         return False            # nobody takes it out of a queue
 
     async def __aexit__(self, *_):

@@ -20,6 +20,7 @@
  * Kernel command line (all optional)
  *
  * so.disks=vda,sda     disks to use, none by default
+ * so.drivers=net,rng   drivers to load besides those of the disks
  * so.mode=rw           first mode: rw, read, write, flush, discard, idle
  * so.depth=4           workers, and so requests in flight, per disk
  * so.blocks=1024       blocks of 4 KiB per worker
@@ -128,12 +129,12 @@ static void load_module(const char *file, const char *args)
     close(fd);
 }
 
-/* Whether a disk in so.disks has a name that begins with @prefix. */
-static bool disks_begin_with(const char *disks, const char *prefix)
+/* Whether a name in @list, separated by commas, begins with @prefix. */
+static bool any_begins_with(const char *list, const char *prefix)
 {
     size_t len = strlen(prefix);
 
-    for (const char *p = disks; *p; p += strcspn(p, ",")) {
+    for (const char *p = list; *p; p += strcspn(p, ",")) {
         p += *p == ',';
         if (!strncmp(p, prefix, len)) {
             return true;
@@ -144,12 +145,13 @@ static bool disks_begin_with(const char *disks, const char *prefix)
 
 /*
  * The list has one module per line, in the order to load them in:
- *     <disk name prefix> <file> [parameters]
- * Only those for the kinds of disk in use are loaded; that is most of the time
- * of a boot.
+ *     <disk name prefix, or driver> <file> [parameters]
+ * Only those for the kinds of disk in use and for so.drivers are loaded; that
+ * is most of the time of a boot.
  */
 static void load_modules(const char *disks)
 {
+    const char *drivers = option("drivers", "");
     char line[256], prefix[16], file[96];
     FILE *f = fopen(MODULES "order", "re");
     int args;
@@ -160,7 +162,8 @@ static void load_modules(const char *disks)
     while (fgets(line, sizeof(line), f)) {
         line[strcspn(line, "\n")] = '\0';
         if (sscanf(line, "%15s %95s %n", prefix, file, &args) == 2 &&
-            disks_begin_with(disks, prefix)) {
+            (any_begins_with(disks, prefix) ||
+             any_begins_with(drivers, prefix))) {
             load_module(file, line + args);
         }
     }
@@ -435,7 +438,7 @@ int main(void)
     load_modules(config.disks);
     nics = option_number("nics", 0);
     if (nics) {
-        load_modules("eth");
+        load_modules("net");
     }
     net_start(nics, option_positive("nicms", 10));
     say("SO READY %u", io_start(&config, mode));
