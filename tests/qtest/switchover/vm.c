@@ -118,6 +118,30 @@ void sw_vm_wait_exit(SwVM *vm, int status)
     }
 }
 
+typedef struct Death {
+    pid_t pid;
+    int wstatus;
+} Death;
+
+static bool is_dead(void *opaque)
+{
+    Death *death = opaque;
+
+    return waitpid(death->pid, &death->wstatus, WNOHANG) == death->pid;
+}
+
+int sw_vm_wait_signal(SwVM *vm)
+{
+    Death death = { .pid = qtest_pid(vm->qts) };
+
+    sw_wait_until(is_dead, &death, SW_WAIT_MS, "QEMU to end");
+    qtest_probe_child(vm->qts);
+    vm->killed = true;
+    SW_CHECK(WIFSIGNALED(death.wstatus), "%s: ended with wait status %d",
+             vm->name, death.wstatus);
+    return WTERMSIG(death.wstatus);
+}
+
 char *sw_binary_missing(const char *binary_env)
 {
     if (!binary_env || sw_env_path(binary_env)) {
@@ -147,6 +171,12 @@ const char *sw_guest_missing(void)
 
 char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus)
 {
+    return sw_guest_args_nics(disks, 0, depth, cpus);
+}
+
+char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
+                         unsigned cpus)
+{
     const char *dir = sw_env_path("SWITCHOVER_GUEST");
 
     /*
@@ -155,8 +185,8 @@ char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus)
      */
     return g_strdup_printf("-smp %u -m 256 -bios qboot.rom "
                            "-kernel %s/vmlinuz -initrd %s/initramfs.gz "
-                           "-append '" GUEST_APPEND " so.disks=%s so.depth=%u'",
-                           cpus, dir, dir, disks, depth);
+                           "-append '" GUEST_APPEND " so.disks=%s so.depth=%u "
+                           "so.nics=%u'", cpus, dir, dir, disks, depth, nics);
 }
 
 char *sw_vm_run_state(SwVM *vm)

@@ -44,6 +44,9 @@ void sw_vm_kill(SwVM *vm);
  */
 void sw_vm_wait_exit(SwVM *vm, int status);
 
+/* Waits until QEMU was ended by a signal, and returns that */
+int sw_vm_wait_signal(SwVM *vm);
+
 /* Why @binary_env names no QEMU that can be run, or NULL if it does */
 char *sw_binary_missing(const char *binary_env);
 
@@ -55,6 +58,10 @@ const char *sw_guest_missing(void);
  * "vda,sda", @depth requests at a time on each.
  */
 char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus);
+
+/* The same, with frames sent on @nics virtio network cards */
+char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
+                         unsigned cpus);
 
 /* query-status' "status" */
 char *sw_vm_run_state(SwVM *vm);

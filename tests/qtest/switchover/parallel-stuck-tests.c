@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: backends that do not answer
+ *
+ * disk0 is the victim.  With the capability off, the ones about a stop all fail
+ * in the same way: there is no MIGRATION_DRAIN_TIMEOUT within SW_WAIT_MS, and the
+ * monitor does not answer, because the main loop waits for the backend.
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qlist.h"
+#include "qobject/qstring.h"
+#include "switchover/harness.h"
+#include "switchover/parallel-rig.h"
+#include "switchover/parallel-tests.h"
+
+#define VICTIM "disk0"
+#define OTHER "disk1"
+
+/* migrate_cancel takes effect within this, and a generous addition */
+#define CANCEL_LIMIT_MS (500 + 500)
+
+/* The victim does not answer, or its process does nothing at all */
+static void stick(ParRig *rig)
+{
+    if (rig->c->lone) {
+        sw_sim_freeze(par_sim(rig, VICTIM));
+    } else {
+        sw_sim_do(par_sim(rig, VICTIM), "fault " VICTIM " hold %s",
+                  rig->c->fault ?: "GET_VRING_BASE");
+    }
+}
+
+static void release(ParRig *rig)
+{
+    if (rig->c->lone) {
+        sw_sim_thaw(par_sim(rig, VICTIM));
+    } else {
+        sw_sim_do(par_sim(rig, VICTIM), "clear " VICTIM);
+        /* A new connection has nothing held */
+        if (sw_sim_holds(par_sim(rig, VICTIM), VICTIM)) {
+            sw_sim_do(par_sim(rig, VICTIM), "resume " VICTIM);
+        }
+    }
+}
+
+static void expect_timeout_names_victim(ParRig *rig)
+{
+    QDict *event = sw_event_wait(rig->src->mon, "MIGRATION_DRAIN_TIMEOUT", 0,
+                                 NULL);
+    QDict *data = qdict_get_qdict(event, "data");
+    QList *devices = qdict_get_qlist(data, "devices");
+    QString *first = qobject_to(QString, qlist_peek(devices));
+
+    g_assert_cmpuint(qlist_size(devices), ==, 1);
+    g_assert_cmpstr(qstring_get_str(first), ==, VICTIM);
+    g_assert_cmpint(qdict_get_int(data, "elapsed-ms"), >=,
+                    rig->c->drain_timeout_ms);
+    g_assert_cmpstr(qdict_get_str(data, "action"), ==,
+                    rig->c->action ?: "retry");
+}
+
+static void expect_monitor_answers(ParRig *rig)
+{
+    int64_t worst_ms = sw_probe_worst_ms(rig->src->probe);
+
+    g_test_message("monitor silent for %d ms at worst", (int)worst_ms);
+    SW_CHECK(worst_ms < SW_ANSWER_LIMIT_MS,
+             "the monitor took %d ms to answer", (int)worst_ms);
+}
+
+/* The guest, the monitor, and all devices but the victim work */
+static void expect_alive(ParRig *rig)
+{
+    int64_t start_us = sw_now_us();
+
+    par_expect_others_work(rig, VICTIM);
+    expect_monitor_answers(rig);
+    g_assert_cmpint(sw_guest_worst_gap_ms(rig->src->guest, start_us,
+                                          sw_now_us()), <, SW_GAP_LIMIT_MS);
+}
+
+static void expect_late(ParRig *rig)
+{
+    SW_CHECK(par_is_late(rig, VICTIM), VICTIM " is not late");
+    SW_CHECK(!par_is_late(rig, OTHER), OTHER " is late");
+}
+
+static void get_stuck(ParRig *rig)
+{
+    par_start_destination(rig);
+    /* The begin of a migration does talk to the backend, and waits for it */
+    par_migrate_slowly(rig);
+    stick(rig);
+    par_hasten(rig);
+    expect_timeout_names_victim(rig);
+    expect_late(rig);
+    expect_alive(rig);
+}
+
+static void cancel(ParRig *rig)
+{
+    int64_t asked_us = sw_now_us();
+    int64_t took_ms;
+
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
+    took_ms = (sw_status_wait(rig->src->mon, "cancelled") - asked_us) / 1000;
+    g_test_message("cancelled after %d ms", (int)took_ms);
+    g_assert_cmpint(took_ms, <, CANCEL_LIMIT_MS);
+    sw_guest_wait_beats(rig->src->guest, 1);
+    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+}
+
+/* Everything is as if nothing had happened */
+static void expect_recovered(ParRig *rig)
+{
+    par_expect_works(rig);
+    par_move(rig);
+}
+
+static void run_cancel(ParRig *rig)
+{
+    get_stuck(rig);
+    cancel(rig);
+    expect_late(rig);
+    expect_alive(rig);
+    release(rig);
+    par_wait_late(rig, VICTIM, false);
+    expect_recovered(rig);
+}
+
+static void run_retry(ParRig *rig)
+{
+    get_stuck(rig);
+    release(rig);
+    par_expect_completed(rig);
+    par_turn(rig);
+}
+
+static void run_fail(ParRig *rig)
+{
+    const char *desc;
+    QDict *info;
+
+    get_stuck(rig);
+    sw_status_wait(rig->src->mon, "failed");
+    info = sw_qmp(rig->src->mon, "{ 'execute': 'query-migrate' }");
+    desc = qdict_get_try_str(info, "error-desc");
+    SW_CHECK(desc && strstr(desc, VICTIM) && strstr(desc, "drain-timeout"),
+             "the error does not name the device and drain-timeout: %s",
+             desc ?: "(none)");
+    qobject_unref(info);
+    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+    expect_alive(rig);
+    release(rig);
+    expect_recovered(rig);
+}
+
+/*
+ * Asked something else while it still owes the answer: the begin of a migration
+ * waits for the backend, for drain-timeout at most.  Then it is disconnected,
+ * and does better.
+ */
+static void run_again_while_late(ParRig *rig)
+{
+    get_stuck(rig);
+    cancel(rig);
+    par_start_destination(rig);
+    par_migrate(rig);
+    par_expect_said(rig, rig->src, "Backend of device '" VICTIM "' has been "
+                    "asked to stop, and again gave no answer");
+    par_expect_completed(rig);
+    expect_monitor_answers(rig);
+    par_turn(rig);
+}
+
+typedef struct Victim {
+    SwSim *sim;
+    int64_t connections;
+} Victim;
+
+static bool has_reconnected(void *opaque)
+{
+    Victim *v = opaque;
+
+    return sw_sim_connections(v->sim, VICTIM) > v->connections;
+}
+
+static void run_dropped(ParRig *rig)
+{
+    Victim v = { .sim = par_sim(rig, VICTIM) };
+
+    get_stuck(rig);
+    cancel(rig);
+    v.connections = sw_sim_connections(v.sim, VICTIM);
+    sw_sim_do(v.sim, "clear " VICTIM);
+    sw_sim_do(v.sim, "drop " VICTIM);
+    sw_wait_until(has_reconnected, &v, SW_WAIT_MS, "a new connection");
+    expect_recovered(rig);
+}
+
+/* The migration is still waiting for another attempt */
+static void run_dropped_retry(ParRig *rig)
+{
+    get_stuck(rig);
+    sw_sim_do(par_sim(rig, VICTIM), "clear " VICTIM);
+    sw_sim_do(par_sim(rig, VICTIM), "drop " VICTIM);
+    par_expect_completed(rig);
+    par_turn(rig);
+}
+
+/* Nobody waits longer than drain-timeout for who is late already */
+static void run_quit_unanswered(ParRig *rig)
+{
+    get_stuck(rig);
+    qobject_unref(sw_qmp_try(rig->src->mon, "{ 'execute': 'quit' }"));
+    sw_vm_wait_exit(rig->src, EXIT_SUCCESS);
+    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+    release(rig);
+}
+
+static void run_reset(ParRig *rig)
+{
+    get_stuck(rig);
+    cancel(rig);
+    sw_guest_expect_reboot(rig->src->guest);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'system_reset' }");
+    expect_monitor_answers(rig);
+    release(rig);
+    sw_guest_wait_ready(rig->src->guest, par_disks(rig->c));
+}
+
+typedef struct Order {
+    SwMonitor *mon;
+    const char *name;
+    GThread *thread;
+} Order;
+
+static void *give_order(void *opaque)
+{
+    Order *order = opaque;
+
+    qobject_unref(sw_qmp_try(order->mon, "{ 'execute': %s }", order->name));
+    return NULL;
+}
+
+static void begin_order(Order *order, ParRig *rig, const char *name)
+{
+    *order = (Order) { .mon = rig->src->mon, .name = name };
+    order->thread = g_thread_new("order", give_order, order);
+}
+
+static void end_order(Order *order)
+{
+    g_thread_join(order->thread);
+}
+
+static void run_stop_while_late(ParRig *rig)
+{
+    Order order;
+
+    get_stuck(rig);
+    cancel(rig);
+    begin_order(&order, rig, "stop");
+    release(rig);
+    end_order(&order);
+    g_assert_true(sw_vm_in_state(rig->src, "paused"));
+    par_cont(rig);
+    expect_recovered(rig);
+}
+
+static void run_quit(ParRig *rig)
+{
+    Order order;
+
+    get_stuck(rig);
+    begin_order(&order, rig, "quit");
+    release(rig);
+    end_order(&order);
+    sw_vm_wait_exit(rig->src, EXIT_SUCCESS);
+    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+}
+
+/* The guest ends, and with it QEMU */
+static void run_poweroff(ParRig *rig)
+{
+    get_stuck(rig);
+    cancel(rig);
+    g_free(sw_guest_cmd(rig->src->guest, "poweroff"));
+    release(rig);
+    sw_vm_wait_exit(rig->src, EXIT_SUCCESS);
+}
+
+/*
+ * At cont.  Without the capability: cont is answered only after the backend did,
+ * which here is never.
+ */
+static void run_start_late(ParRig *rig)
+{
+    par_stop(rig);
+    stick(rig);
+    sw_probe_mark(rig->src->probe);
+    par_cont(rig);
+    g_assert_true(sw_vm_in_state(rig->src, "running"));
+    expect_alive(rig);
+    par_expect_said(rig, rig->src, "Device '" VICTIM "' starts later");
+    release(rig);
+    expect_recovered(rig);
+}
+
+/* A migration begins while it still owes an answer to its start */
+static void run_start_late_migrate(ParRig *rig)
+{
+    par_stop(rig);
+    stick(rig);
+    par_cont(rig);
+    expect_alive(rig);
+    par_start_destination(rig);
+    par_migrate(rig);
+    expect_timeout_names_victim(rig);
+    expect_alive(rig);
+    release(rig);
+    par_expect_completed(rig);
+    par_turn(rig);
+}
+
+/* At the destination, where the guest is not held up either */
+static void run_start_late_destination(ParRig *rig)
+{
+    par_start_destination(rig);
+    sw_sim_do(par_dst_sim(rig, VICTIM), "fault " VICTIM " hold %s",
+              rig->c->fault);
+    par_migrate(rig);
+    sw_status_wait(rig->src->mon, "completed");
+    sw_guest_wait_beats(rig->dst->guest, 20);
+    par_turn(rig);
+    expect_alive(rig);
+    release(rig);
+    expect_recovered(rig);
+}
+
+#define STUCK .nics = 1, .drain_timeout_ms = 300
+
+static const ParCase cases[] = {
+    { .path = "stuck/cancel", STUCK, .run = run_cancel },
+    { .path = "stuck/frozen/cancel", STUCK, .lone = true, .full = true,
+      .run = run_cancel },
+    { .path = "stuck/retry", STUCK, .full = true, .run = run_retry },
+    { .path = "stuck/frozen/retry", STUCK, .lone = true, .run = run_retry },
+    { .path = "stuck/fail", STUCK, .action = "fail", .run = run_fail },
+    { .path = "stuck/again", STUCK, .reconnect_ms = 100, .full = true,
+      .run = run_again_while_late },
+    { .path = "stuck/dropped", STUCK, .reconnect_ms = 100,
+      .run = run_dropped },
+    { .path = "stuck/dropped-retry", STUCK, .reconnect_ms = 100, .full = true,
+      .run = run_dropped_retry },
+    { .path = "stuck/quit", STUCK, .full = true, .run = run_quit },
+    { .path = "stuck/quit-unanswered", STUCK, .full = true,
+      .run = run_quit_unanswered },
+    { .path = "stuck/poweroff", STUCK, .full = true, .run = run_poweroff },
+    { .path = "stuck/reset", STUCK, .reconnect_ms = 100, .full = true,
+      .run = run_reset },
+    { .path = "stuck/stop", STUCK, .run = run_stop_while_late },
+    { .path = "start-late/cont", STUCK, .fault = "SET_VRING_ENABLE",
+      .run = run_start_late },
+    { .path = "start-late/frozen", STUCK, .lone = true, .full = true,
+      .run = run_start_late },
+    { .path = "start-late/migrate", STUCK, .fault = "SET_VRING_ENABLE",
+      .full = true, .run = run_start_late_migrate },
+    { .path = "start-late/destination", STUCK, .fault = "SET_VRING_ENABLE",
+      .full = true, .run = run_start_late_destination },
+};
+
+void par_add_stuck_tests(void)
+{
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        par_add_case(&cases[i]);
+    }
+}
