@@ -107,6 +107,11 @@ SwitchoverInfo *switchover_info(void)
     return info;
 }
 
+bool switchover_may_begin(Error **errp)
+{
+    return vmstate_change_may_migrate(errp);
+}
+
 void switchover_begin(MigrationState *s)
 {
     SwitchoverState *so = &switchover;

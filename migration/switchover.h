@@ -41,6 +41,9 @@
 #include "migration/switchover-params.h"
 #include "qapi/qapi-types-switchover.h"
 
+/* Called by the main thread, BQL held: can a migration be set up? */
+bool switchover_may_begin(Error **errp);
+
 /* Called by the main thread, BQL held: a migration is being set up. */
 void switchover_begin(MigrationState *s);
 

@@ -8,6 +8,7 @@
 #include "block/aio.h"
 #include "hw/virtio/virtio-notifier-batch.h"
 #include "migration/switchover-vmstate.h"
+#include "qapi/error.h"
 #include "qapi/util.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -450,4 +451,22 @@ bool vmstate_change_is_late(void)
         }
     }
     return false;
+}
+
+bool vmstate_change_may_migrate(Error **errp)
+{
+    VMStateParallel *p;
+
+    assert(bql_locked());
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->late && !vmstate_change_done(p)) {
+            error_setg(errp, "Backend of device '%s' has not answered since "
+                       "the device was %s; wait until it does, or end it",
+                       p->ops->name(p),
+                       p->late_running ? "started" : "asked to stop");
+            return false;
+        }
+    }
+    return true;
 }

@@ -17,7 +17,6 @@
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
 #include "system/vmstate-worker.h"
-#include "trace.h"
 
 struct VMStateWorker {
     QemuThread thread;

@@ -396,6 +396,22 @@ bool vhost_user_queue_is_idle(VhostUserQueue *q)
     return queue_idle(q);
 }
 
+bool vhost_user_queue_is_broken(VhostUserQueue *q)
+{
+    QEMU_LOCK_GUARD(&q->lock);
+    return q->broken;
+}
+
+bool vhost_user_queue_has_stray(VhostUserQueue *q)
+{
+    char byte;
+
+    assert(bql_locked());
+
+    return q->sioc && vhost_user_queue_is_idle(q) &&
+           recv(q->work.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void vhost_user_queue_break(VhostUserQueue *q)
 {
     QEMU_LOCK_GUARD(&q->lock);

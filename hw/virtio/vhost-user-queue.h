@@ -122,6 +122,12 @@ bool vhost_user_queue_wait(VhostUserQueue *q, VhostUserQueueMsg *msg,
 /* Is there nothing to do? */
 bool vhost_user_queue_is_idle(VhostUserQueue *q);
 
+/* Was the connection closed, or is it of no use? */
+bool vhost_user_queue_is_broken(VhostUserQueue *q);
+
+/* Nothing is outstanding: did something arrive nevertheless? */
+bool vhost_user_queue_has_stray(VhostUserQueue *q);
+
 /* Disconnect: what is outstanding will not come. */
 void vhost_user_queue_break(VhostUserQueue *q);
 

@@ -225,21 +225,6 @@ static bool pipeline_prepare(VMStateParallel *p, bool running,
                      pipeline_prepare_stop(pl, reason);
 }
 
-static bool pipeline_wait(VMStateParallel *p, int64_t ms)
-{
-    VhostUserPipeline *pl = pipeline_of(p);
-    bool done = true;
-
-    if (ms < 0) {
-        vhost_user_pipeline_need(pl, NULL);
-    } else {
-        done = vhost_user_queue_wait(&pl->q, NULL, ms);
-    }
-    QEMU_LOCK_GUARD(&pl->q.lock);
-    p->done_ns = pl->q.done_ns;
-    return done;
-}
-
 /* Did the backend agree to what was assumed? */
 static bool pipeline_agreed(VhostUserQueueMsg *msg)
 {
@@ -291,25 +276,69 @@ static void pipeline_learn_status(VhostUserPipeline *pl)
     }
 }
 
+/* Say which device is concerned, since the handlers will say only what is wrong */
+static void pipeline_report_stop(VhostUserPipeline *pl)
+{
+    VhostUserQueueMsg *msg;
+
+    QEMU_LOCK_GUARD(&pl->q.lock);
+    QSIMPLEQ_FOREACH(msg, &pl->q.msgs, next) {
+        VhostUserWireHeader *hdr = vhost_user_queue_header(msg);
+        VhostUserWireHeader *reply = vhost_user_queue_reply(msg);
+
+        if (hdr->request == WIRE_GET_VRING_BASE &&
+            (!vhost_user_queue_replied(msg) || reply->size != hdr->size ||
+             reply->request != hdr->request)) {
+            error_report("Backend of device '%s' did not answer properly when "
+                         "it was asked to stop: the used rings tell how far "
+                         "it has come", pl->name);
+            return;
+        }
+    }
+}
+
+static bool pipeline_wait(VMStateParallel *p, int64_t ms)
+{
+    VhostUserPipeline *pl = pipeline_of(p);
+    bool done = true;
+
+    if (ms < 0) {
+        vhost_user_pipeline_need(pl, NULL);
+        pipeline_report_stop(pl);
+    } else {
+        done = vhost_user_queue_wait(&pl->q, NULL, ms);
+    }
+    QEMU_LOCK_GUARD(&pl->q.lock);
+    p->done_ns = pl->q.done_ns;
+    return done;
+}
+
+/* What is wrong with the answers to a start, or to a stop; NULL: nothing */
+static const char *pipeline_fault(VhostUserPipeline *pl)
+{
+    if (pipeline_refused(pl)) {
+        return vhost_user_queue_is_broken(&pl->q) ?
+               "hung up, or sent nonsense, when it was started" :
+               "did not agree to be started";
+    }
+    return vhost_user_queue_has_stray(&pl->q) ?
+           "answers what it was not asked" : NULL;
+}
+
 static void pipeline_commit(VMStateParallel *p, bool running)
 {
     VhostUserPipeline *pl = pipeline_of(p);
     bool current = vhost_user_pipeline_is_current(pl);
-    VhostUserQueueMsg *refused = pipeline_refused(pl);
+    const char *fault = current ? pipeline_fault(pl) : NULL;
 
-    if (refused && current) {
-        error_report("Backend of device '%s' did not agree to vhost-user "
-                     "request %" PRIu32 " of its start: disconnecting it",
-                     pl->name, vhost_user_queue_header(refused)->request);
-    }
     pipeline_learn_status(pl);
     pl->stop_asked = false;
     vhost_user_queue_clear(&pl->q);
-    if (refused) {
+    if (fault) {
+        error_report("Backend of device '%s' %s: disconnecting it", pl->name,
+                     fault);
         pl->table_known = false;
-        if (current) {
-            qemu_chr_fe_disconnect(pl->user->chr);
-        }
+        qemu_chr_fe_disconnect(pl->user->chr);
     }
 }
 

@@ -155,6 +155,9 @@ strList *vmstate_change_stop_awaited(void);
 /* Were there such devices when the last stop was called off, and still are? */
 bool vmstate_change_is_late(void);
 
+/* Can a migration begin, which has things to say to backends? */
+bool vmstate_change_may_migrate(Error **errp);
+
 /*
  * Called from any thread
  */

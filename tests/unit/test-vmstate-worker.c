@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The main thread plays the one with the BQL, which nobody else wants.  Works count, over socketpairs or without;
- * what is tested is that no step is lost, and that none is made by a worker when
- * the work belongs to its owner.
+ * The main thread plays the one with the BQL, which nobody else wants.  Works
+ * count, over socketpairs or without; what is tested is that no step is lost,
+ * and that none is made by a worker when the work belongs to its owner.
  *
  * Meant to be run with ThreadSanitizer, too.
  */

@@ -25,6 +25,22 @@ static void swap_addresses(uint8_t *frame)
     memcpy(frame + ETHERNET_ADDR_LEN, destination, ETHERNET_ADDR_LEN);
 }
 
+/*
+ * A ring may run before it is said whom to notify: kick comes before call.  The
+ * guest is notified when that is said.
+ */
+static void notify(VuDev *vu, VuVirtq *vq)
+{
+    if (vq->call_fd >= 0) {
+        vu_queue_notify(vu, vq);
+    }
+}
+
+static bool is_running(VuDev *vu, VuVirtq *vq)
+{
+    return vu_queue_started(vu, vq) && vu_queue_enabled(vu, vq);
+}
+
 /* False if the guest has no room for it now */
 static bool receive(VuDev *vu, int index, const uint8_t *frame, size_t len)
 {
@@ -33,7 +49,7 @@ static bool receive(VuDev *vu, int index, const uint8_t *frame, size_t len)
     VuVirtq *vq = vu_get_queue(vu, index);
     VuVirtqElement *elem;
 
-    if (!vu_queue_started(vu, vq) || !vu_queue_enabled(vu, vq)) {
+    if (!is_running(vu, vq)) {
         return false;
     }
     elem = vu_queue_pop(vu, vq, sizeof(*elem));
@@ -48,7 +64,7 @@ static bool receive(VuDev *vu, int index, const uint8_t *frame, size_t len)
     iov_from_buf(elem->in_sg, elem->in_num, 0, &hdr, sizeof(hdr));
     iov_from_buf(elem->in_sg, elem->in_num, sizeof(hdr), frame, len);
     vu_queue_push(vu, vq, elem, sizeof(hdr) + len);
-    vu_queue_notify(vu, vq);
+    notify(vu, vq);
     free(elem);
     return true;
 }
@@ -64,7 +80,7 @@ static bool transmit(VuDev *vu, int index, VuVirtqElement *elem)
     if (len < hdr_len + FRAME_MIN || len > hdr_len + FRAME_MAX) {
         return false;
     }
-    if (dev->config->drop) {
+    if (dev->config->drop || !is_running(vu, vu_get_queue(vu, index - 1))) {
         return true;
     }
     len -= hdr_len;
@@ -87,7 +103,7 @@ static void handle_tx(VuDev *vu, int index)
         bool good = transmit(vu, index, elem);
 
         vu_queue_push(vu, vq, elem, 0);
-        vu_queue_notify(vu, vq);
+        notify(vu, vq);
         free(elem);
         sim_device_count_request(sim_backend_of(vu)->dev, index, good);
     }

@@ -2,10 +2,11 @@
 /*
  * Switchover tests: makes a VM state change worker take the BQL
  *
- * To be preloaded (LD_PRELOAD) by QEMU.  A worker talks to backends by sendmsg()
- * and recvmsg().  The first of these that is called on a thread which is named
- * like a worker ("vmstate/0", with -name debug-threads=on) calls QEMU's
- * bql_lock_impl() first, as some code that the worker happens upon would.
+ * To be preloaded (LD_PRELOAD) by QEMU.  A worker talks to backends by
+ * sendmsg() and recvmsg().  The first of these that is called on a thread which
+ * is named like a worker ("vmstate/0", with -name debug-threads=on) calls
+ * QEMU's bql_lock_impl() first, as some code that the worker happens upon
+ * would.
  *
  * QEMU does not offer its symbols to be linked to, so the function is looked up
  * in the symbol table of its file.

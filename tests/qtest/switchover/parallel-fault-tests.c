@@ -47,7 +47,8 @@ static void expect_said(ParRig *rig, SwVM *vm)
 
 /*
  * Without the capability nothing names the device.  Where QEMU's own message is
- * enough (close, short, kind), nothing is different: it must be as good as that.
+ * enough (close, short, kind), nothing is different: it must be as good as
+ * that.
  */
 static void run_stop(ParRig *rig)
 {

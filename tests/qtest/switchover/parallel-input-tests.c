@@ -4,8 +4,8 @@
  * worker that does what it must not
  *
  * Unpatched QEMU knows neither the parameter nor the
- * capability: "Parameter 'vmstate-change-threads' is unexpected" says nothing of
- * limits.
+ * capability: "Parameter 'vmstate-change-threads' is unexpected" says nothing
+ * of limits.
  */
 
 #include "qemu/osdep.h"

@@ -3,8 +3,8 @@
  * QTest testcase for VM state changes in which devices take part at once
  *
  * A guest under TCG works on vhost-user disks and network cards, whose backends
- * are slow or wrong on command, while it is stopped, continued and migrated with
- * the capability parallel-vmstate-change.
+ * are slow or wrong on command, while it is stopped, continued and migrated
+ * with the capability parallel-vmstate-change.
  *
  * What failing looks like.  QEMU that does not know the capability fails at
  * setting it.  With SWITCHOVER_TEST_STOCK=1 neither it nor a parameter of ours
@@ -230,8 +230,8 @@ static void run_mixed(ParRig *rig)
 }
 
 /*
- * Migrations there and back, with something wrong on the way.  Whatever comes of
- * one, no data are wrong, and the guest runs in one place.
+ * Migrations there and back, with something wrong on the way.  Whatever comes
+ * of one, no data are wrong, and the guest runs in one place.
  */
 
 static void trouble_hold(ParRig *rig)

@@ -29,7 +29,9 @@ void sw_sim_free(SwSim *sim);
 void sw_sim_freeze(SwSim *sim);
 void sw_sim_thaw(SwSim *sim);
 
-/* A command; fails the test unless the answer is OK, and returns what follows */
+/*
+ * A command; fails the test unless the answer is OK, and returns what follows
+ */
 char *sw_sim_order(SwSim *sim, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* As above, for commands that return nothing of interest */
@@ -38,7 +40,9 @@ void sw_sim_do(SwSim *sim, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* "stats" of one device */
 QDict *sw_sim_stats(SwSim *sim, const char *device);
 
-/* Of the messages of @kind: "received", "answered", "pending", "most-pending" */
+/*
+ * Of the messages of @kind: "received", "answered", "pending", "most-pending"
+ */
 int64_t sw_sim_count(SwSim *sim, const char *device, const char *kind,
                      const char *what);
 
@@ -57,8 +61,8 @@ int64_t sw_sim_connections(SwSim *sim, const char *device);
 bool sw_sim_holds(SwSim *sim, const char *device);
 
 /*
- * When @event ("arrive", "reply") happened to messages of @kind of @device since
- * @since_us: the first one, or the last one.  0 if none did.
+ * When @event ("arrive", "reply") happened to messages of @kind of @device
+ * since @since_us: the first one, or the last one.  0 if none did.
  */
 int64_t sw_sim_when(SwSim *sim, const char *device, const char *event,
                     const char *kind, int64_t since_us, bool last);
