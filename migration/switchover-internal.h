@@ -160,8 +160,8 @@ bool switchover_look_window(SwitchoverState *so, bool precopy);
 SwitchoverWatchedDeviceList *switchover_watched_devices(void);
 
 /*
- * With parallel-vmstate-change, devices with a backend, those that take part and
- * those that do not; NULL without.
+ * With parallel-vmstate-change, devices with a backend, those that take part
+ * and those that do not; NULL without.
  */
 SwitchoverDeviceList *switchover_vmstate_devices(void);
 

@@ -2,9 +2,9 @@
  * Threads for the part of a VM state change that needs no lock
  *
  * A worker sleeps in poll() on the file descriptors of all that it was handed,
- * and on an event notifier for news about these.  Work moves to the worker under
- * the lock and comes back under it.  While a step is made the lock is not held,
- * and the work belongs to the worker.
+ * and on an event notifier for news about these.  Work moves to the worker
+ * under the lock and comes back under it.  While a step is made the lock is
+ * not held, and the work belongs to the worker.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -64,8 +64,9 @@ bool vhost_user_pipeline_attach(VhostUserPipeline *pl);
 bool vhost_user_pipeline_is_current(VhostUserPipeline *pl);
 
 /*
- * Sleep until @msg is answered (NULL: everything), because there is no way to go
- * on without.  For a device that was waited for before, this is not for ever.
+ * Sleep until @msg is answered (NULL: everything), because there is no way to
+ * go on without.  For a device that was waited for before, this is not for
+ * ever.
  */
 void vhost_user_pipeline_need(VhostUserPipeline *pl, VhostUserQueueMsg *msg);
 

@@ -1,8 +1,8 @@
 /*
  * vhost-user: many messages at once
  *
- * A message of the queue has a reply if somebody tried to read one after writing
- * it, so nothing is said here about which kinds of messages have one.
+ * A message of the queue has a reply if somebody tried to read one after
+ * writing it, so nothing is said here about which kinds of messages have one.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -288,11 +288,12 @@ static bool pipeline_hole_between(const VhostUserWireRegion *a, int fd_a,
 }
 
 /*
- * Which part of low memory is RAM, depends on the state of the chipset.  At the
- * destination that comes late, and a backend that is told a table which differs
- * maps everything once more.  So tell it that all of low memory is RAM.  That is
- * what it is told, too, when memory consists of huge pages.  A well-behaved
- * guest has no buffers where there is no RAM; others get at their own memory.
+ * Which part of low memory is RAM, depends on the state of the chipset.  At
+ * the destination that comes late, and a backend that is told a table which
+ * differs maps everything once more.  So tell it that all of low memory is
+ * RAM.  That is what it is told, too, when memory consists of huge pages.  A
+ * well-behaved guest has no buffers where there is no RAM; others get at their
+ * own memory.
  */
 static void pipeline_merge_low_memory(VhostUserWireTable *table, int *fds,
                                       int *n_fds)

@@ -1,13 +1,13 @@
 /*
  * vhost-user: a queue of messages
  *
- * Messages enter the queue with the BQL held, are sent in that order, and their
- * replies come in the same order.  Sending and receiving is the work that workers
- * do (see vmstate-worker.h).  Messages are removed, all of them, with the BQL held
- * when no work is in progress.
+ * Messages enter the queue with the BQL held, are sent in that order, and
+ * their replies come in the same order.  Sending and receiving is the work
+ * that workers do (see vmstate-worker.h).  Messages are removed, all of them,
+ * with the BQL held when no work is in progress.
  *
- * A message is sealed before it is sent: then it is known whether it has a reply.
- * Only the last one may not be.
+ * A message is sealed before it is sent: then it is known whether it has a
+ * reply. Only the last one may not be.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -141,8 +141,8 @@ static void pipeline_work(VMStateParallel *p)
 }
 
 /*
- * A disk that starts for the first time asks for the memory in which requests in
- * flight are noted, and needs the answer at once.  So have it ready.
+ * A disk that starts for the first time asks for the memory in which requests
+ * in flight are noted, and needs the answer at once.  So have it ready.
  */
 static void pipeline_compose_inflight(VhostUserPipeline *pl, VHostUserBlk *blk)
 {
@@ -276,7 +276,7 @@ static void pipeline_learn_status(VhostUserPipeline *pl)
     }
 }
 
-/* Say which device is concerned, since the handlers will say only what is wrong */
+/* Which device is concerned; the handlers are going to say what is wrong */
 static void pipeline_report_stop(VhostUserPipeline *pl)
 {
     VhostUserQueueMsg *msg;

@@ -10,10 +10,10 @@
  *             vmstate-worker.h): say it and collect the answers
  *   commit    with the BQL, one device after the other: act on the answers
  *
- * A stop does the work first.  The VM state change handlers are the commit: they
- * are the same as ever, but find that they have their answers already.  So until
- * the last backend has answered nothing was changed in QEMU, and the stop can be
- * called off.
+ * A stop does the work first.  The VM state change handlers are the commit:
+ * they are the same as ever, but find that they have their answers already.
+ * So until the last backend has answered nothing was changed in QEMU, and the
+ * stop can be called off.
  *
  * A start does the work last.  The handlers are the preparation: they assume
  * that their backends are going to agree, and whoever does not is disconnected.
@@ -104,28 +104,29 @@ void vmstate_parallel_register(VMStateParallel *p,
 void vmstate_parallel_unregister(VMStateParallel *p);
 
 /*
- * For how many milliseconds to wait for the backend; -1: no limit, because it was
- * not waited for in vain before.
+ * For how many milliseconds to wait for the backend; -1: no limit, because it
+ * was not waited for in vain before.
  */
 int64_t vmstate_parallel_patience_ms(VMStateParallel *p);
 
 /*
  * For vm_state_notify(): before and after the handlers.  Nothing happens
- * without the capability.  vmstate_change_begin() sleeps until all backends have
- * stopped; vmstate_change_end() for a while, until they have started.
+ * without the capability.  vmstate_change_begin() sleeps until all backends
+ * have stopped; vmstate_change_end() for a while, until they have started.
  */
 void vmstate_change_begin(bool running);
 void vmstate_change_end(bool running);
 
 /*
  * At the destination of a migration, while the guest runs at the source: tell
- * backends what will not depend on its state, so that it need not be told later.
+ * backends what will not depend on its state, so that it need not be told
+ * later.
  */
 void vmstate_change_early(void);
 
 /*
- * There as well: before and after devices' state is loaded.  What they tell their
- * backends in the meantime is part of their start.
+ * There as well: before and after devices' state is loaded.  What they tell
+ * their backends in the meantime is part of their start.
  */
 void vmstate_change_load_begin(void);
 void vmstate_change_load_end(void);

@@ -7,7 +7,8 @@
  * nothing else.  Each of them attends to many devices at once.
  *
  * A worker must never take the BQL, because whoever waits for the worker may
- * hold it.  bql_lock() on a worker aborts, with a message that names the device.
+ * hold it.  bql_lock() on a worker aborts, with a message that names the
+ * device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,9 +32,9 @@ struct VMStateWork {
     int fd;                     /* what is polled */
 
     /*
-     * Do what can be done without blocking.  Returns true if nothing is left to
-     * do, else sets @events to what has to be waited for, as for poll().  May be
-     * called by any thread, but not by two at the same time.
+     * Do what can be done without blocking.  Returns true if nothing is left
+     * to do, else sets @events to what has to be waited for, as for poll().
+     * May be called by any thread, but not by two at the same time.
      */
     bool (*step)(VMStateWork *work, short *events);
 

@@ -1,22 +1,23 @@
 /*
  * vhost-user: many messages at once
  *
- * Each vhost-user device has a connection to its backend, on which QEMU sends a
- * message, waits for the reply, and then sends the next.  When the VM is stopped
- * or started, this sends all of them first and collects the replies afterwards,
- * and does so on all connections at the same time (see vmstate-change.h).
+ * Each vhost-user device has a connection to its backend, on which QEMU sends
+ * a message, waits for the reply, and then sends the next.  When the VM is
+ * stopped or started, this sends all of them first and collects the replies
+ * afterwards, and does so on all connections at the same time (see
+ * vmstate-change.h).
  *
  * vhost-user.c and the devices do not know.  They go on to write and read one
  * message after the other, but what they write may not go to the socket now:
  *
- *   - To prepare a stop, its messages are written by us, and queued.  The workers
- *     send them and collect the replies.  Later the handlers that stop the device
- *     write the same messages again.  These are found in the queue, and are
- *     answered from there.
+ *   - To prepare a stop, its messages are written by us, and queued.  The
+ *     workers send them and collect the replies.  Later the handlers that stop
+ *     the device write the same messages again.  These are found in the queue,
+ *     and are answered from there.
  *
- *   - When a device is started, messages are queued, and the answer is assumed to
- *     be favourable.  The workers send them.  If a reply is unfavourable, the
- *     backend is disconnected.
+ *   - When a device is started, messages are queued, and the answer is assumed
+ *     to be favourable.  The workers send them.  If a reply is unfavourable,
+ *     the backend is disconnected.
  *
  * If a device wants to say something else while the queue is not empty, it is
  * queued as well: on the socket, messages keep the order in which they were

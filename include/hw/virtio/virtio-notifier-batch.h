@@ -1,10 +1,10 @@
 /*
  * Host notifiers of many virtio devices, changed at once
  *
- * Each change of an ioeventfd makes QEMU look at all of them, and tell KVM.  In a
- * batch, changes of all devices are collected, and made in a single memory
- * transaction at its end.  The vCPUs are paused, so nobody notices that host
- * notifiers stay where they are for longer, or come later.
+ * Each change of an ioeventfd makes QEMU look at all of them, and tell KVM.
+ * In a batch, changes of all devices are collected, and made in a single
+ * memory transaction at its end.  The vCPUs are paused, so nobody notices that
+ * host notifiers stay where they are for longer, or come later.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -33,8 +33,8 @@ void virtio_vmstate_change(void *opaque, bool running, RunState state);
  */
 
 /*
- * Queue @n of @bus is going to need its host notifier: is it still there, because
- * it was given up in this batch?  Otherwise it has to be created.
+ * Queue @n of @bus is going to need its host notifier: is it still there,
+ * because it was given up in this batch?  Otherwise it has to be created.
  */
 bool virtio_notifier_batch_revive(VirtioBusState *bus, int n);
 
