@@ -21,6 +21,12 @@ typedef enum VhostUserPipelineMode {
     PIPELINE_ASSUME,            /* queued, the reply is assumed */
 } VhostUserPipelineMode;
 
+/* A ring is to be started */
+typedef struct VhostUserKick {
+    VhostUserWireVring msg;
+    int fd;                     /* -1: none */
+} VhostUserKick;
+
 /* All fields are protected by the BQL, but for what is said in the queue. */
 struct VhostUserPipeline {
     VMStateParallel parallel;
@@ -30,6 +36,7 @@ struct VhostUserPipeline {
     VhostUserQueue q;
 
     bool stop_asked;            /* by messages that are in the queue */
+    GArray *kicks;              /* of VhostUserKick, to be queued last */
 
     /* The device */
     struct vhost_dev *first;    /* speaks for the whole of it; or NULL */

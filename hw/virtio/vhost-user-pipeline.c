@@ -351,6 +351,36 @@ static void pipeline_write_later(VhostUserPipeline *pl, const void *data,
     pl->parallel.n_messages++;
 }
 
+/*
+ * QEMU starts a ring before it says how to interrupt the guest.  That is no harm
+ * as long as the guest stands still, but it may run before we are through.  Some
+ * backends do not survive a request that they cannot interrupt for.
+ */
+static void pipeline_hold_kick(VhostUserPipeline *pl, const void *data,
+                               size_t size, const int *fds, int n_fds)
+{
+    VhostUserKick kick = { .fd = n_fds ? fds[0] : -1 };
+
+    assert(size == sizeof(kick.msg));
+    memcpy(&kick.msg, data, size);
+    g_array_append_val(pl->kicks, kick);
+}
+
+/* All else that the rings need has been queued */
+static void pipeline_queue_kicks(VhostUserPipeline *pl)
+{
+    for (int i = 0; i < pl->kicks->len; i++) {
+        VhostUserKick *kick = &g_array_index(pl->kicks, VhostUserKick, i);
+
+        if (vhost_user_pipeline_is_current(pl)) {
+            vhost_user_queue_append(&pl->q, &kick->msg, sizeof(kick->msg),
+                                    &kick->fd, kick->fd >= 0, true);
+            pl->parallel.n_messages++;
+        }
+    }
+    g_array_set_size(pl->kicks, 0);
+}
+
 static void pipeline_write_table(VhostUserPipeline *pl, const void *data,
                                  size_t size, const int *fds, int n_fds)
 {
@@ -385,6 +415,7 @@ bool vhost_user_pipeline_write(VhostUserPipeline *pl, const void *data,
     if (pl->mode != PIPELINE_PASS && !vhost_user_pipeline_is_current(pl)) {
         /* The queue is for a connection that was closed */
         pl->mode = PIPELINE_PASS;
+        g_array_set_size(pl->kicks, 0);
     }
     if (pl->mode == PIPELINE_PASS && !QSIMPLEQ_EMPTY(&pl->q.msgs) &&
         (!vhost_user_pipeline_is_current(pl) || pipeline_is_used_up(pl))) {
@@ -401,8 +432,11 @@ bool vhost_user_pipeline_write(VhostUserPipeline *pl, const void *data,
         pipeline_learn(pl, data, size, fds, n_fds);
         return pipeline_pass(pl, data, size, fds, n_fds);
     }
-    if (pl->mode == PIPELINE_ASSUME && hdr->request == WIRE_SET_MEM_TABLE &&
-        (hdr->flags & WIRE_NEED_REPLY)) {
+    if (pl->mode == PIPELINE_ASSUME && hdr->request == WIRE_SET_VRING_KICK) {
+        pipeline_hold_kick(pl, data, size, fds, n_fds);
+    } else if (pl->mode == PIPELINE_ASSUME &&
+               hdr->request == WIRE_SET_MEM_TABLE &&
+               (hdr->flags & WIRE_NEED_REPLY)) {
         pipeline_write_table(pl, data, size, fds, n_fds);
     } else {
         pipeline_write_later(pl, data, size, fds, n_fds);
@@ -527,6 +561,7 @@ void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
 
         g_array_append_val(pl->devs, dev);
         pl->name = g_intern_string(name);
+        pipeline_queue_kicks(pl);
     }
 }
 
@@ -560,6 +595,7 @@ VhostUserPipeline *vhost_user_pipeline_new(VhostUserState *user)
     pl->user = user;
     pl->name = g_intern_string(user->chr->chr->label);
     pl->devs = g_array_new(false, false, sizeof(struct vhost_dev *));
+    pl->kicks = g_array_new(false, false, sizeof(VhostUserKick));
     pl->table = g_byte_array_new();
     vhost_user_queue_init(&pl->q);
     vmstate_parallel_register(&pl->parallel, &vhost_user_vmstate_ops);
@@ -576,6 +612,7 @@ void vhost_user_pipeline_free(VhostUserPipeline *pl)
         object_unref(OBJECT(pl->known_sioc));
     }
     g_array_free(pl->devs, true);
+    g_array_free(pl->kicks, true);
     g_byte_array_unref(pl->table);
     g_free(pl);
 }

@@ -132,6 +132,8 @@ static void pipeline_work(VMStateParallel *p)
 {
     VhostUserPipeline *pl = pipeline_of(p);
 
+    /* What is left is of a device that failed to start */
+    g_array_set_size(pl->kicks, 0);
     pl->mode = PIPELINE_PASS;
     vhost_user_pipeline_forget_reply(pl);
     if (!QSIMPLEQ_EMPTY(&pl->q.msgs)) {

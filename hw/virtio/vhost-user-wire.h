@@ -33,6 +33,12 @@ typedef struct QEMU_PACKED VhostUserWireTable {
     VhostUserWireRegion region[WIRE_FDS_MAX];
 } VhostUserWireTable;
 
+/* About the file descriptor of a ring */
+typedef struct QEMU_PACKED VhostUserWireVring {
+    VhostUserWireHeader hdr;
+    uint64_t value;
+} VhostUserWireVring;
+
 #define WIRE_VERSION 0x1
 #define WIRE_REPLY (1u << 2)
 #define WIRE_NEED_REPLY (1u << 3)
