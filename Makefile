@@ -74,6 +74,7 @@ bench: all stock guest
 	@tests/bench/inflight-free
 	@tests/bench/convergence
 	@tests/bench/load
+	@tests/bench/vmstate-change
 
 .PHONY: series
 series: deps

@@ -96,6 +96,13 @@ async def until(condition: Callable[[], object], timeout: float, what: str):
     return result
 
 
+def socket_directory(directory: Path) -> Path:
+    """@directory, or a temporary one if that is too long for a socket."""
+    if len(str(directory)) < 70:
+        return directory
+    return Path(tempfile.mkdtemp(prefix='vm-'))
+
+
 class Process:
     """A child process with a log, which does not outlive this one.
 
@@ -170,17 +177,10 @@ class Nbdkit:
                  extra: Sequence[str] = ()):
         self.process = Process(name, directory)
         self.command = [*extra, *plugin]
-        self.sockets = self._socket_directory(directory)
+        self.sockets = socket_directory(directory)
         self.path = self.sockets / f'{name}.sock'
         self.control = self.sockets / f'{name}-control.sock'
         self.pidfile = self.sockets / f'{name}.pid'
-
-    @staticmethod
-    def _socket_directory(directory: Path) -> Path:
-        """@directory, or a temporary one if that is too long for a socket."""
-        if len(str(directory)) < 70:
-            return directory
-        return Path(tempfile.mkdtemp(prefix='vm-'))
 
     def _unlink(self):
         for path in (self.path, self.control, self.pidfile):
