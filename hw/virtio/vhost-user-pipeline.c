@@ -352,9 +352,10 @@ static void pipeline_write_later(VhostUserPipeline *pl, const void *data,
 }
 
 /*
- * QEMU starts a ring before it says how to interrupt the guest.  That is no harm
- * as long as the guest stands still, but it may run before we are through.  Some
- * backends do not survive a request that they cannot interrupt for.
+ * QEMU starts a ring before it says how to interrupt the guest.  That is no
+ * harm as long as the guest stands still, but it may run before we are
+ * through.  Some backends do not survive a request that they cannot interrupt
+ * for.
  */
 static void pipeline_hold_kick(VhostUserPipeline *pl, const void *data,
                                size_t size, const int *fds, int n_fds)
