@@ -425,7 +425,7 @@ static void run_start_late_destination(ParRig *rig)
     expect_recovered(rig);
 }
 
-#define STUCK .nics = 1, .drain_timeout_ms = 300
+#define STUCK .nics = 1, .drain_timeout_ms = 500
 
 static const ParCase cases[] = {
     { .path = "stuck/cancel", STUCK, .run = run_cancel },
