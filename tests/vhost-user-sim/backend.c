@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include "qemu/atomic.h"
 #include "qemu/error-report.h"
 #include "backend.h"
 
@@ -71,6 +72,18 @@ static void queue_set_started(VuDev *vu, int index, bool started)
     if (started && vq->kick_fd >= 0) {
         eventfd_write(vq->kick_fd, 1);
     }
+}
+
+void *sim_backend_pop(VuDev *vu, VuVirtq *vq, size_t size)
+{
+    void *elem = vu_queue_pop(vu, vq, size);
+
+    if (!elem) {
+        /* A guest that did not see our event index yet does not kick */
+        smp_mb();
+        elem = vu_queue_pop(vu, vq, size);
+    }
+    return elem;
 }
 
 static bool is_in_order(VuDev *vu, int index)

@@ -42,6 +42,12 @@ void sim_backend_free(SimBackend *backend);
 void sim_backend_connect(SimBackend *backend, int sock);
 void sim_backend_disconnect(SimBackend *backend);
 
+/*
+ * In the loop's thread: vu_queue_pop(), which returns NULL only if the guest is
+ * going to kick for the next request.
+ */
+void *sim_backend_pop(VuDev *vu, VuVirtq *vq, size_t size);
+
 static inline SimBackend *sim_backend_of(VuDev *vu)
 {
     return container_of(vu, SimBackend, vu);

@@ -151,7 +151,7 @@ static void handle_queue(VuDev *vu, int index)
     VuVirtqElement *elem;
     size_t used;
 
-    while ((elem = vu_queue_pop(vu, vq, sizeof(*elem)))) {
+    while ((elem = sim_backend_pop(vu, vq, sizeof(*elem)))) {
         uint8_t status = handle(blk, elem, &used);
 
         vu_queue_push(vu, vq, elem, used);

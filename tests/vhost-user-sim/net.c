@@ -99,7 +99,7 @@ static void handle_tx(VuDev *vu, int index)
     VuVirtq *vq = vu_get_queue(vu, index);
     VuVirtqElement *elem;
 
-    while ((elem = vu_queue_pop(vu, vq, sizeof(*elem)))) {
+    while ((elem = sim_backend_pop(vu, vq, sizeof(*elem)))) {
         bool good = transmit(vu, index, elem);
 
         vu_queue_push(vu, vq, elem, 0);
