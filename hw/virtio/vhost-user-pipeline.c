@@ -246,8 +246,7 @@ static void pipeline_describe_table(GByteArray *table, const void *data,
 }
 
 /* Take note of what the backend is told */
-static void pipeline_learn(VhostUserPipeline *pl, const void *data, size_t size,
-                           const int *fds, int n_fds)
+static void pipeline_learn(VhostUserPipeline *pl, const void *data)
 {
     const VhostUserWireHeader *hdr = data;
 
@@ -258,16 +257,10 @@ static void pipeline_learn(VhostUserPipeline *pl, const void *data, size_t size,
         break;
     case WIRE_RESET_OWNER:
     case WIRE_RESET_DEVICE:
+    case WIRE_SET_MEM_TABLE:
     case WIRE_ADD_MEM_REG:
     case WIRE_REM_MEM_REG:
         pl->table_known = false;
-        break;
-    case WIRE_SET_MEM_TABLE:
-        /* If it refuses, it is disconnected, or the next start tells it anew */
-        pl->table_known = pl->mode == PIPELINE_ASSUME &&
-                          (hdr->flags & WIRE_NEED_REPLY);
-        g_byte_array_set_size(pl->table, 0);
-        pipeline_describe_table(pl->table, data, size, fds, n_fds);
         break;
     default:
         break;
@@ -318,17 +311,6 @@ static void pipeline_merge_low_memory(VhostUserWireTable *table, int *fds,
     *n_fds = n;
 }
 
-/* Is this the memory table that the backend has, mapped and acknowledged? */
-static bool pipeline_has_table(VhostUserPipeline *pl, const void *data,
-                               size_t size, const int *fds, int n_fds)
-{
-    g_autoptr(GByteArray) table = g_byte_array_new();
-
-    pipeline_describe_table(table, data, size, fds, n_fds);
-    return pl->table_known && pl->table->len == table->len &&
-           !memcmp(pl->table->data, table->data, table->len);
-}
-
 /* Answer from what we know, without asking the backend */
 static bool pipeline_answer(VhostUserPipeline *pl, const void *data)
 {
@@ -345,7 +327,7 @@ static bool pipeline_answer(VhostUserPipeline *pl, const void *data)
 static void pipeline_write_later(VhostUserPipeline *pl, const void *data,
                                  size_t size, const int *fds, int n_fds)
 {
-    pipeline_learn(pl, data, size, fds, n_fds);
+    pipeline_learn(pl, data);
     pl->last = vhost_user_queue_append(&pl->q, data, size, fds, n_fds,
                                        pl->mode == PIPELINE_ASSUME);
     pl->parallel.n_messages++;
@@ -385,6 +367,7 @@ static void pipeline_queue_kicks(VhostUserPipeline *pl)
 static void pipeline_write_table(VhostUserPipeline *pl, const void *data,
                                  size_t size, const int *fds, int n_fds)
 {
+    g_autoptr(GByteArray) description = g_byte_array_new();
     VhostUserWireTable table = { 0 };
     int table_fds[WIRE_FDS_MAX];
 
@@ -395,12 +378,19 @@ static void pipeline_write_table(VhostUserPipeline *pl, const void *data,
     pipeline_merge_low_memory(&table, table_fds, &n_fds);
     size = sizeof(table.hdr) + table.hdr.size;
 
-    if (pipeline_has_table(pl, &table, size, table_fds, n_fds)) {
+    pipeline_describe_table(description, &table, size, table_fds, n_fds);
+    if (pl->table_known && pl->table->len == description->len &&
+        !memcmp(pl->table->data, description->data, description->len)) {
+        /* It has mapped this, and said so */
         trace_vhost_user_pipeline_same_table(pl->name);
         pipeline_can_u64(pl, table.hdr.request, 0);
-    } else {
-        pipeline_write_later(pl, &table, size, table_fds, n_fds);
+        return;
     }
+    pipeline_write_later(pl, &table, size, table_fds, n_fds);
+    /* If it refuses, it is disconnected, or the next start tells it anew */
+    g_byte_array_unref(pl->table);
+    pl->table = g_steal_pointer(&description);
+    pl->table_known = true;
 }
 
 bool vhost_user_pipeline_write(VhostUserPipeline *pl, const void *data,
@@ -423,14 +413,14 @@ bool vhost_user_pipeline_write(VhostUserPipeline *pl, const void *data,
         vhost_user_queue_clear(&pl->q);
     }
     if (pl->mode == PIPELINE_PASS && QSIMPLEQ_EMPTY(&pl->q.msgs)) {
-        pipeline_learn(pl, data, size, fds, n_fds);
+        pipeline_learn(pl, data);
         return false;
     }
     if (pipeline_answer(pl, data) || pipeline_take(pl, data, size)) {
         return true;
     }
     if (pl->mode == PIPELINE_PASS) {
-        pipeline_learn(pl, data, size, fds, n_fds);
+        pipeline_learn(pl, data);
         return pipeline_pass(pl, data, size, fds, n_fds);
     }
     if (pl->mode == PIPELINE_ASSUME && hdr->request == WIRE_SET_VRING_KICK) {

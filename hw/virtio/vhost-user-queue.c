@@ -207,11 +207,15 @@ static bool queue_idle(VhostUserQueue *q)
                           (!q->to_receive || !q->to_receive->sealed));
 }
 
-static bool queue_step_locked(VhostUserQueue *q, short *events)
+/* Called by a worker, which holds nothing */
+static bool queue_step(VMStateWork *work, short *events)
 {
-    bool send = queue_send(q);
-    bool receive = queue_receive(q);
+    VhostUserQueue *q = container_of(work, VhostUserQueue, work);
+    bool send, receive;
 
+    QEMU_LOCK_GUARD(&q->lock);
+    send = queue_send(q);
+    receive = queue_receive(q);
     *events = (send ? POLLOUT : 0) | (receive ? POLLIN : 0);
     qemu_cond_broadcast(&q->progress);
     if (queue_idle(q)) {
@@ -219,15 +223,6 @@ static bool queue_step_locked(VhostUserQueue *q, short *events)
         return true;
     }
     return false;
-}
-
-/* Called by a worker */
-static bool queue_step(VMStateWork *work, short *events)
-{
-    VhostUserQueue *q = container_of(work, VhostUserQueue, work);
-
-    QEMU_LOCK_GUARD(&q->lock);
-    return queue_step_locked(q, events);
 }
 
 /*

@@ -100,6 +100,20 @@ static void pipeline_compose_stop(struct vhost_dev *dev)
     }
 }
 
+static void pipeline_work(VMStateParallel *p)
+{
+    VhostUserPipeline *pl = pipeline_of(p);
+
+    /* What is left is of a device that failed to start */
+    g_array_set_size(pl->kicks, 0);
+    pl->mode = PIPELINE_PASS;
+    vhost_user_pipeline_forget_reply(pl);
+    if (!QSIMPLEQ_EMPTY(&pl->q.msgs)) {
+        vhost_user_queue_seal(&pl->q);
+        vhost_user_queue_submit(&pl->q, pl->name);
+    }
+}
+
 static bool pipeline_prepare_stop(VhostUserPipeline *pl, const char **reason)
 {
     if (!pl->devs->len) {
@@ -117,29 +131,9 @@ static bool pipeline_prepare_stop(VhostUserPipeline *pl, const char **reason)
     for (int i = 0; i < pl->devs->len; i++) {
         pipeline_compose_stop(g_array_index(pl->devs, struct vhost_dev *, i));
     }
-    pl->mode = PIPELINE_PASS;
-    vhost_user_pipeline_forget_reply(pl);
-    if (QSIMPLEQ_EMPTY(&pl->q.msgs)) {
-        return false;
-    }
-    pl->stop_asked = true;
-    vhost_user_queue_seal(&pl->q);
-    vhost_user_queue_submit(&pl->q, pl->name);
-    return true;
-}
-
-static void pipeline_work(VMStateParallel *p)
-{
-    VhostUserPipeline *pl = pipeline_of(p);
-
-    /* What is left is of a device that failed to start */
-    g_array_set_size(pl->kicks, 0);
-    pl->mode = PIPELINE_PASS;
-    vhost_user_pipeline_forget_reply(pl);
-    if (!QSIMPLEQ_EMPTY(&pl->q.msgs)) {
-        vhost_user_queue_seal(&pl->q);
-        vhost_user_queue_submit(&pl->q, pl->name);
-    }
+    pipeline_work(&pl->parallel);
+    pl->stop_asked = !QSIMPLEQ_EMPTY(&pl->q.msgs);
+    return pl->stop_asked;
 }
 
 /*
@@ -246,18 +240,18 @@ static bool pipeline_agreed(VhostUserQueueMsg *msg)
     return !nack;
 }
 
-/* The first message that was not agreed to, or NULL */
-static VhostUserQueueMsg *pipeline_refused(VhostUserPipeline *pl)
+/* Is there a message that was not agreed to? */
+static bool pipeline_refused(VhostUserPipeline *pl)
 {
     VhostUserQueueMsg *msg;
 
     QEMU_LOCK_GUARD(&pl->q.lock);
     QSIMPLEQ_FOREACH(msg, &pl->q.msgs, next) {
         if (!pipeline_agreed(msg)) {
-            return msg;
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
 /* From the reply to pipeline_ask_status(), unless it was set in the meantime */
