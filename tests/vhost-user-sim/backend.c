@@ -29,13 +29,27 @@ static void on_panic(VuDev *vu, const char *text)
     shutdown(vu->sock, SHUT_RDWR);
 }
 
+static bool has_message(VuDev *vu)
+{
+    GPollFD pfd = { .fd = vu->sock, .events = G_IO_IN };
+
+    return g_poll(&pfd, 1, 0) > 0;
+}
+
+/*
+ * All that there are: the loop looks at every ring before it comes back, and
+ * there are about as many messages as rings.
+ */
 static void read_messages(VuDev *vu, int condition, void *data)
 {
     SimBackend *backend = sim_backend_of(vu);
 
-    if (backend->is_broken || !vu_dispatch(vu) || backend->is_broken) {
-        close_connection(backend);
-    }
+    do {
+        if (backend->is_broken || !vu_dispatch(vu) || backend->is_broken) {
+            close_connection(backend);
+            return;
+        }
+    } while (has_message(vu));
 }
 
 static void set_watch(VuDev *vu, int fd, int condition, vu_watch_cb cb,
