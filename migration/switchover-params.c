@@ -259,8 +259,10 @@ void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
     }
     for (device = info->devices; device; device = device->next) {
         monitor_printf(mon, "switchover device %s: %" PRIu32 " messages, %"
-                       PRIu64 " us%s%s%s\n", device->value->device,
+                       PRIu64 " us, handler %" PRIu64 " us%s%s%s\n",
+                       device->value->device,
                        device->value->messages, device->value->work_us,
+                       device->value->handler_us,
                        device->value->late ? ", late" : "",
                        device->value->reason ? ", by itself: " : "",
                        device->value->reason ?: "");

@@ -100,6 +100,7 @@ static bool vmstate_change_prepare(VMStateParallel *p, bool running)
     const char *reason = NULL;
 
     p->n_messages = 0;
+    p->handler_ns = 0;
     p->begin_ns = get_clock();
     p->active = p->ops->prepare(p, running, &reason);
     if (reason) {
@@ -364,6 +365,34 @@ void vmstate_change_begin(bool running)
     virtio_notifier_batch_begin();
 }
 
+static void vmstate_change_took(void *opaque, bool running, int64_t ns)
+{
+    VMStateParallel *p;
+
+    QTAILQ_FOREACH(p, &change.list, next) {
+        if (p->opaque == opaque) {
+            p->handler_ns = ns;
+            trace_vmstate_change_handler(p->ops->name(p), running,
+                                         ns / SCALE_US);
+            return;
+        }
+    }
+}
+
+void vmstate_change_call(VMChangeStateHandler *cb, void *opaque, bool running,
+                         RunState state)
+{
+    int64_t begin_ns;
+
+    assert(bql_locked());
+
+    begin_ns = get_clock();
+    cb(opaque, running, state);
+    if (change.enabled) {
+        vmstate_change_took(opaque, running, get_clock() - begin_ns);
+    }
+}
+
 static void vmstate_change_finish_stop(void)
 {
     VMStateParallel *p;
@@ -410,6 +439,7 @@ SwitchoverDeviceList *vmstate_change_devices(void)
         dev->device = g_strdup(p->ops->name(p));
         dev->messages = p->last_messages;
         dev->work_us = p->work_ns / SCALE_US;
+        dev->handler_us = p->handler_ns / SCALE_US;
         dev->late = p->late && !vmstate_change_done(p);
         dev->reason = g_strdup(p->reason);
         QAPI_LIST_APPEND(tail, dev);

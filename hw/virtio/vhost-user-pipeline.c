@@ -551,6 +551,7 @@ void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
         g_autofree char *name = bdrv_timed_drain_device_name(DEVICE(dev->vdev));
 
         g_array_append_val(pl->devs, dev);
+        pl->parallel.opaque = dev->vdev;
         pl->name = g_intern_string(name);
         pipeline_queue_kicks(pl);
     }

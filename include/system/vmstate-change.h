@@ -28,6 +28,7 @@
 
 #include "qapi/qapi-types-switchover.h"
 #include "qemu/queue.h"
+#include "system/runstate.h"
 
 typedef struct VMStateParallel VMStateParallel;
 
@@ -78,6 +79,7 @@ struct VMStateParallel {
     /*
      * Under the BQL, kept up to date by the device
      */
+    void *opaque;               /* of its VM state change handler */
     unsigned n_messages;        /* of the change in progress */
     int64_t done_ns;            /* get_clock(), as of the last wait() */
 
@@ -91,6 +93,7 @@ struct VMStateParallel {
     const char *reason;         /* why it did not take part */
     int64_t begin_ns;
     int64_t work_ns;            /* of the last change */
+    int64_t handler_ns;
     unsigned last_messages;
     QTAILQ_ENTRY(VMStateParallel) next;
 };
@@ -116,6 +119,10 @@ int64_t vmstate_parallel_patience_ms(VMStateParallel *p);
  */
 void vmstate_change_begin(bool running);
 void vmstate_change_end(bool running);
+
+/* In between: call a handler, and take its time. */
+void vmstate_change_call(VMChangeStateHandler *cb, void *opaque, bool running,
+                         RunState state);
 
 /*
  * At the destination of a migration, while the guest runs at the source: tell

@@ -169,6 +169,8 @@ static void expect_counted(SwVM *vm, ParRig *rig, bool taking_part)
         if (dev) {
             SW_CHECK(qdict_get_int(dev, "messages") > 0,
                      "%s: no messages to %s", vm->name, device);
+            SW_CHECK(qdict_get_int(dev, "handler-us") > 0,
+                     "%s: no time for %s", vm->name, device);
             g_assert_false(qdict_get_bool(dev, "late"));
             g_assert_false(qdict_haskey(dev, "reason"));
         }
