@@ -17,6 +17,8 @@
 #define QUIESCE_WINDOW_MAX_MS 1000
 #define QUIESCE_INTERVAL_MAX_MS (3600 * 1000)
 #define QUIESCE_QUEUE_DEPTH_MAX 65535
+#define POSTCOPY_AFTER_PASSES_MAX 1000
+#define POSTCOPY_READY_TIMEOUT_MAX_MS (3600 * 1000)
 
 /* Member and MigrationParameter */
 #define SWITCHOVER_PARAMETERS(DO)                       \
@@ -25,7 +27,9 @@
     DO(quiesce_window, QUIESCE_WINDOW)                  \
     DO(quiesce_interval, QUIESCE_INTERVAL)              \
     DO(quiesce_queue_depth, QUIESCE_QUEUE_DEPTH)        \
-    DO(vmstate_change_threads, VMSTATE_CHANGE_THREADS)
+    DO(vmstate_change_threads, VMSTATE_CHANGE_THREADS)  \
+    DO(postcopy_after_passes, POSTCOPY_AFTER_PASSES)    \
+    DO(postcopy_ready_timeout, POSTCOPY_READY_TIMEOUT)
 
 void switchover_params_init(SwitchoverParameters *params)
 {
@@ -90,6 +94,17 @@ bool switchover_params_check(const SwitchoverParameters *params, Error **errp)
                                      params->vmstate_change_threads,
                                      0, VMSTATE_WORKERS_MAX,
                                      "threads (0: one for each host CPU)",
+                                     errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_POSTCOPY_AFTER_PASSES,
+                                     params->has_postcopy_after_passes,
+                                     params->postcopy_after_passes,
+                                     0, POSTCOPY_AFTER_PASSES_MAX,
+                                     "passes (0: not by itself)", errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_POSTCOPY_READY_TIMEOUT,
+                                     params->has_postcopy_ready_timeout,
+                                     params->postcopy_ready_timeout,
+                                     0, POSTCOPY_READY_TIMEOUT_MAX_MS,
+                                     "milliseconds (0: as long as it takes)",
                                      errp);
 }
 
@@ -141,15 +156,12 @@ bool switchover_params_settable(const SwitchoverParameters *params,
     return true;
 }
 
-bool switchover_caps_check(const bool *old_caps, const bool *new_caps,
-                           Error **errp)
+static bool switchover_caps_check_inflight(const bool *old_caps,
+                                           const bool *new_caps, Error **errp)
 {
     const MigrationCapability cap =
         MIGRATION_CAPABILITY_INFLIGHT_FREE_SWITCHOVER;
 
-    if (!new_caps[cap]) {
-        return true;
-    }
     if (!old_caps[cap] && runstate_check(RUN_STATE_INMIGRATE)) {
         error_setg(errp, "Capability '%s' cannot be set on the destination of "
                    "a migration; set it on the source",
@@ -169,6 +181,56 @@ bool switchover_caps_check(const bool *old_caps, const bool *new_caps,
         return false;
     }
     return true;
+}
+
+static bool switchover_caps_check_postcopy_ready(const bool *old_caps,
+                                                 const bool *new_caps,
+                                                 Error **errp)
+{
+    static const struct {
+        MigrationCapability cap;
+        const char *reason;
+    } conflicts[] = {
+        { MIGRATION_CAPABILITY_RELEASE_RAM,
+          "which frees memory that the guest needs if it goes back" },
+        { MIGRATION_CAPABILITY_X_IGNORE_SHARED,
+          "with which the destination may write to the source's memory" },
+        { MIGRATION_CAPABILITY_X_COLO, "which knows no post-copy" },
+    };
+    const char *name =
+        MigrationCapability_str(MIGRATION_CAPABILITY_POSTCOPY_READY);
+
+    if (!new_caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
+        /*
+         * Without it the capability means nothing.  A client that does not know
+         * it may unset the other one.
+         */
+        if (old_caps[MIGRATION_CAPABILITY_POSTCOPY_READY]) {
+            return true;
+        }
+        error_setg(errp, "Capability '%s' requires 'postcopy-ram'; set it as "
+                   "well", name);
+        return false;
+    }
+    for (int i = 0; i < ARRAY_SIZE(conflicts); i++) {
+        if (new_caps[conflicts[i].cap]) {
+            error_setg(errp, "Capability '%s' is not compatible with '%s', %s; "
+                       "unset one of them", name,
+                       MigrationCapability_str(conflicts[i].cap),
+                       conflicts[i].reason);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool switchover_caps_check(const bool *old_caps, const bool *new_caps,
+                           Error **errp)
+{
+    return (!new_caps[MIGRATION_CAPABILITY_INFLIGHT_FREE_SWITCHOVER] ||
+            switchover_caps_check_inflight(old_caps, new_caps, errp)) &&
+           (!new_caps[MIGRATION_CAPABILITY_POSTCOPY_READY] ||
+            switchover_caps_check_postcopy_ready(old_caps, new_caps, errp));
 }
 
 void switchover_hmp_set_parameter(SwitchoverParameters *params,
@@ -201,6 +263,14 @@ void switchover_hmp_set_parameter(SwitchoverParameters *params,
         params->has_vmstate_change_threads = true;
         visit_type_uint32(v, name, &params->vmstate_change_threads, errp);
         break;
+    case MIGRATION_PARAMETER_POSTCOPY_AFTER_PASSES:
+        params->has_postcopy_after_passes = true;
+        visit_type_uint32(v, name, &params->postcopy_after_passes, errp);
+        break;
+    case MIGRATION_PARAMETER_POSTCOPY_READY_TIMEOUT:
+        params->has_postcopy_ready_timeout = true;
+        visit_type_uint64(v, name, &params->postcopy_ready_timeout, errp);
+        break;
     default:
         g_assert_not_reached();
     }
@@ -227,6 +297,12 @@ void switchover_hmp_info_parameters(Monitor *mon,
     monitor_printf(mon, "%s: %" PRIu32 "\n",
         MigrationParameter_str(MIGRATION_PARAMETER_VMSTATE_CHANGE_THREADS),
         params->vmstate_change_threads);
+    monitor_printf(mon, "%s: %" PRIu32 "\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_POSTCOPY_AFTER_PASSES),
+        params->postcopy_after_passes);
+    monitor_printf(mon, "%s: %" PRIu64 " ms\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_POSTCOPY_READY_TIMEOUT),
+        params->postcopy_ready_timeout);
 }
 
 void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)

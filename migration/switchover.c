@@ -10,8 +10,10 @@
 #include "block/timed-drain.h"
 #include "migration/global_state.h"
 #include "migration/migration.h"
+#include "migration/migration-stats.h"
 #include "migration/options.h"
 #include "migration/qemu-file.h"
+#include "migration/ram.h"
 #include "migration/switchover-defer.h"
 #include "migration/switchover-internal.h"
 #include "migration/switchover.h"
@@ -109,6 +111,18 @@ SwitchoverInfo *switchover_info(void)
 
 bool switchover_may_begin(Error **errp)
 {
+    MigrationState *s = migrate_get_current();
+
+    if (s->parameters.postcopy_after_passes && !migrate_postcopy_ram()) {
+        error_setg(errp, "Parameter 'postcopy-after-passes' needs capability "
+                   "'postcopy-ram': set it, or set the parameter to 0");
+        return false;
+    }
+    if (migrate_postcopy_ready() && !s->send_configuration) {
+        error_setg(errp, "Capability 'postcopy-ready' needs a machine type "
+                   "that tells the destination about it: unset it");
+        return false;
+    }
     return vmstate_change_may_migrate(errp);
 }
 
@@ -253,7 +267,7 @@ static void switchover_pause_vcpus(SwitchoverState *so)
     so->ms->vm_old_state = old_state;
     global_state_store();
 
-    so->deferring = switchover_is_bounded(so);
+    so->deferring = switchover_is_bounded(so) || migrate_postcopy_ready();
     so->vcpus_paused = runstate_is_live(old_state);
     if (so->vcpus_paused) {
         vm_set_suspended(old_state == RUN_STATE_SUSPENDED);
@@ -266,6 +280,14 @@ static void switchover_pause_vcpus(SwitchoverState *so)
         }
     }
     so->stopped_ns = get_clock();
+
+    /*
+     * Written to the monitor's socket by this thread, so that it does not
+     * matter how long we keep the BQL from here on.
+     */
+    qapi_event_send_migration_source_stopped(
+        stat64_get(&mig_stats.dirty_sync_count), ram_bytes_remaining(),
+        g_get_monotonic_time());
 }
 
 static void switchover_resume_vcpus(SwitchoverState *so)
@@ -695,6 +717,11 @@ void switchover_release_disks(MigrationState *s)
 }
 
 /* The end */
+
+void switchover_enter_hold(MigrationState *s)
+{
+    switchover_log_enter(&switchover.log, SWITCHOVER_PHASE_HOLD);
+}
 
 void switchover_handover(MigrationState *s)
 {

@@ -113,6 +113,9 @@ void switchover_finish(MigrationState *s);
  * Called by the migration thread, with or without the BQL
  */
 
+/* Phase hold: see postcopy-ready.h. */
+void switchover_enter_hold(MigrationState *s);
+
 /* Did the last attempt back out in order to be repeated? */
 bool switchover_retrying(MigrationState *s);
 

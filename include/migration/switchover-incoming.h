@@ -32,4 +32,11 @@ void switchover_incoming_activate(void);
 /* Same as vm_start(), with the phases noted if it is the guest's first run. */
 void switchover_incoming_vm_start(void);
 
+/*
+ * "cont" while the migration comes in: during phase hold it asks the source for
+ * the commit, see migration/postcopy-ready.h.  Returns false with @errp set if
+ * the guest can never run here.
+ */
+bool postcopy_ready_cont(Error **errp);
+
 #endif /* INCLUDE_MIGRATION_SWITCHOVER_INCOMING_H */
