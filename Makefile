@@ -75,6 +75,7 @@ bench: all stock guest
 	@tests/bench/convergence
 	@tests/bench/load
 	@tests/bench/vmstate-change
+	@tests/bench/postcopy
 
 .PHONY: series
 series: deps
