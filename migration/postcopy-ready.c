@@ -375,10 +375,13 @@ static void postcopy_ready_set_timer(MigrationState *s)
 
 static void postcopy_ready_announce(MigrationState *s)
 {
-    if (s->state == MIGRATION_STATUS_DEVICE) {
+    if (s->state != MIGRATION_STATUS_DEVICE) {
+        return;
+    }
+    migrate_set_state(&s->state, MIGRATION_STATUS_DEVICE,
+                      MIGRATION_STATUS_POSTCOPY_READY);
+    if (s->state == MIGRATION_STATUS_POSTCOPY_READY) {
         postcopy_ready_set_timer(s);
-        migrate_set_state(&s->state, MIGRATION_STATUS_DEVICE,
-                          MIGRATION_STATUS_POSTCOPY_READY);
         trace_postcopy_ready_source();
         qapi_event_send_migration_postcopy_ready();
     }
