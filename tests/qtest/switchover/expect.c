@@ -256,27 +256,11 @@ static void continue_at_pre_switchover(SwRig *rig)
               " 'arguments': { 'state': 'pre-switchover' } }");
 }
 
-static bool is_paused(void *opaque)
-{
-    return sw_vm_in_state(opaque, "paused");
-}
-
-static bool is_running(void *opaque)
-{
-    return sw_vm_in_state(opaque, "running");
-}
-
-static bool is_after_migration(void *opaque)
-{
-    return sw_vm_in_state(opaque, "postmigrate");
-}
-
 /* The guest was stopped, or the destination started with -S */
 static void let_paused_destination_run(SwRig *rig)
 {
     sw_status_wait(rig->dst->mon, "completed");
-    sw_wait_until(is_paused, rig->dst, SW_WAIT_MS,
-                  "the destination to be paused");
+    sw_vm_wait_state(rig->dst, "paused");
     g_assert_cmpuint(sw_guest_beats(rig->dst->guest), ==, 0);
     sw_qmp_ok(rig->dst->mon, "{ 'execute': 'cont' }");
 }
@@ -291,14 +275,12 @@ void sw_expect_moved(SwRig *rig)
     sw_status_wait(rig->src->mon, "completed");
     g_assert_true(sw_status_seen(rig->src->mon, "postcopy-active") ==
                   rig->c->postcopy);
-    sw_wait_until(is_after_migration, rig->src, SW_WAIT_MS,
-                  "the source to be in the state after a migration");
+    sw_vm_wait_state(rig->src, "postmigrate");
 
     if (rig->paused || rig->c->libvirt) {
         let_paused_destination_run(rig);
     }
-    sw_wait_until(is_running, rig->dst, SW_WAIT_MS,
-                  "the destination to be running");
+    sw_vm_wait_state(rig->dst, "running");
     sw_guest_wait_beats(rig->dst->guest, PROOF_BEATS);
     beats = sw_guest_beats(rig->src->guest);
     g_assert_true(!rig->paused || beats == rig->paused_beats);

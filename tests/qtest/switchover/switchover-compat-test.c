@@ -217,6 +217,8 @@ static void collect_replies(const char *dir, const char *binary,
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate',"
               " 'arguments': { 'uri': 'exec:cat >/dev/null' } }");
     sw_status_wait(vm->mon, "completed");
+    /* It is "completed" a little earlier */
+    sw_vm_wait_state(vm, "postmigrate");
     for (i = 0; queries[i]; i++) {
         replies[i] = sw_qmp_rsp(vm->mon, "{ 'execute': %s }", queries[i]);
     }

@@ -205,6 +205,27 @@ bool sw_vm_in_state(SwVM *vm, const char *run_state)
     return g_str_equal(state, run_state);
 }
 
+typedef struct SwStateWait {
+    SwVM *vm;
+    const char *run_state;
+} SwStateWait;
+
+static bool is_in_state(void *opaque)
+{
+    SwStateWait *wait = opaque;
+
+    return sw_vm_in_state(wait->vm, wait->run_state);
+}
+
+void sw_vm_wait_state(SwVM *vm, const char *run_state)
+{
+    SwStateWait wait = { .vm = vm, .run_state = run_state };
+    g_autofree char *what = g_strdup_printf("%s to be '%s'", vm->name,
+                                            run_state);
+
+    sw_wait_until(is_in_state, &wait, SW_WAIT_MS, what);
+}
+
 void sw_vm_set_capability(SwVM *vm, const char *capability)
 {
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"

@@ -66,6 +66,7 @@ char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
 /* query-status' "status" */
 char *sw_vm_run_state(SwVM *vm);
 bool sw_vm_in_state(SwVM *vm, const char *run_state);
+void sw_vm_wait_state(SwVM *vm, const char *run_state);
 
 void sw_vm_set_capability(SwVM *vm, const char *capability);
 
