@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "block/aio.h"
 #include "hw/virtio/virtio-notifier-batch.h"
+#include "hw/virtio/virtio-route-batch.h"
 #include "migration/switchover-vmstate.h"
 #include "qapi/error.h"
 #include "qapi/util.h"
@@ -206,6 +207,19 @@ static bool vmstate_change_enable(void)
     return vmstate_workers_active();
 }
 
+/* What all devices do to notifiers and interrupt routes is done at the end */
+static void vmstate_change_batch_begin(void)
+{
+    virtio_notifier_batch_begin();
+    virtio_route_batch_begin();
+}
+
+static void vmstate_change_batch_end(void)
+{
+    virtio_route_batch_end();
+    virtio_notifier_batch_end();
+}
+
 void vmstate_change_stop_begin(void)
 {
     VMStateParallel *p;
@@ -247,7 +261,7 @@ void vmstate_change_stop_cancel(void)
     if (!change.stopping) {
         return;
     }
-    virtio_notifier_batch_begin();
+    vmstate_change_batch_begin();
     QTAILQ_FOREACH(p, &change.list, next) {
         if (p->active && vmstate_change_done(p)) {
             vmstate_change_restart(p);
@@ -257,7 +271,7 @@ void vmstate_change_stop_cancel(void)
             vmstate_change_later(p, false);
         }
     }
-    virtio_notifier_batch_end();
+    vmstate_change_batch_end();
     vmstate_change_finish_start();
     change.stopping = false;
 }
@@ -362,7 +376,7 @@ void vmstate_change_begin(bool running)
         vmstate_change_stop_begin();
         vmstate_change_wait_stopped();
     }
-    virtio_notifier_batch_begin();
+    vmstate_change_batch_begin();
 }
 
 static void vmstate_change_took(void *opaque, bool running, int64_t ns)
@@ -416,7 +430,7 @@ void vmstate_change_end(bool running)
         vmstate_change_submit_start();
     }
     vmstate_change_mark(running, running ? "prepare" : "handlers");
-    virtio_notifier_batch_end();
+    vmstate_change_batch_end();
     vmstate_change_mark(running, "notifiers");
     if (running) {
         vmstate_change_finish_start();
