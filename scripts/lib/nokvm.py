@@ -19,6 +19,9 @@ import tempfile
 
 from common import Error, say, script_main
 
+# The first argument of the one that is in a mount namespace of its own already
+INSIDE = '--inside'
+
 # Nobody tests on virtual consoles, and there are many.
 LEFT_OUT = re.compile(r'kvm|tty\d+|vcs[au]?\d*|\.udev|pts|ptmx')
 
@@ -35,7 +38,7 @@ def wrapper():
     """
     if not needed():
         return []
-    me = [sys.executable, '-B', os.path.realpath(__file__)]
+    me = [sys.executable, '-B', os.path.realpath(__file__), INSIDE]
     options = ['--mount', '--propagation', 'private']
     if os.geteuid() != 0:
         options.append('--map-root-user')
@@ -100,15 +103,18 @@ def main():
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help'):
         print(__doc__.strip())
         return 2
+    if sys.argv[1] != INSIDE:
+        argv = [*wrapper(), *sys.argv[1:]]
+        os.execvp(argv[0], argv)
     try:
         hide()
     except (OSError, subprocess.CalledProcessError) as err:
         raise Error(f'no private /dev: {err}')
     check()
     try:
-        os.execvp(sys.argv[1], sys.argv[1:])
+        os.execvp(sys.argv[2], sys.argv[2:])
     except OSError as err:
-        say(f'{sys.argv[1]}: {err}')
+        say(f'{sys.argv[2]}: {err}')
         return 127
 
 
