@@ -7,7 +7,7 @@
  * boot()        mounts what is needed, opens the serial port, loads the modules
  * io_start()    opens the disks and starts the I/O workers (io.h)
  * heart_main()  says SO HB every so many milliseconds, SO IO every second
- * dirty_main()  optional: writes to memory at a given rate
+ * memory_start() optional: writes to memory, and verifies it (memory.h)
  * obey()        the main thread: answers the commands of the other end
  *
  * The heartbeat tells the host whether the guest executes instructions.  So it
@@ -49,17 +49,14 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "io.h"
+#include "memory.h"
 #include "net.h"
 #include "serial.h"
 
-#define NSEC_PER_SEC 1000000000LL
-#define NSEC_PER_MSEC 1000000LL
-#define MIB (1024 * 1024UL)
-#define PAGE 4096UL
 #define MODULES "/modules/"
 
 static char cmdline[4096];
@@ -218,34 +215,6 @@ static void boot(void)
 
 /* ---- heartbeat ---------------------------------------------------------- */
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
-
-static void sleep_until_ns(int64_t when)
-{
-    struct timespec t = {
-        .tv_sec = when / NSEC_PER_SEC,
-        .tv_nsec = when % NSEC_PER_SEC,
-    };
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
-        continue;
-    }
-}
-
-/* The next multiple of @period after @due that is not past. */
-static int64_t next_beat_ns(int64_t due, int64_t period)
-{
-    int64_t late = now_ns() - due;
-
-    return due + (late > 0 ? late / period + 1 : 1) * period;
-}
-
 static void say_io(void)
 {
     uint64_t ops, errors;
@@ -282,47 +251,6 @@ static void start_heart(unsigned *period_ms)
     pthread_setschedparam(thread, SCHED_FIFO, &urgent);
 }
 
-/* ---- memory writes ------------------------------------------------------ */
-
-typedef struct Dirty {
-    unsigned mib_per_s;
-    unsigned buffer_mib;
-} Dirty;
-
-/* Writes one word of every page, round and round, in steps of 10 ms. */
-static void *dirty_main(void *opaque)
-{
-    const Dirty *d = opaque;
-    uint64_t size = d->buffer_mib * MIB, at = 0, turn = 0;
-    uint64_t step = d->mib_per_s * MIB / PAGE / 100 * PAGE;
-    unsigned char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int64_t due = now_ns();
-
-    if (buf == MAP_FAILED) {
-        fatal("so.dirtybuf=%u", d->buffer_mib);
-    }
-    for (;;) {
-        for (uint64_t done = 0; done < step; done += PAGE) {
-            /* volatile: nobody reads it, and it must be written all the same */
-            *(volatile uint64_t *)(buf + at) = ++turn;
-            at = (at + PAGE) % size;
-        }
-        due = next_beat_ns(due, 10 * NSEC_PER_MSEC);
-        sleep_until_ns(due);
-    }
-    return NULL;
-}
-
-static void start_dirty(Dirty *d)
-{
-    pthread_t thread;
-
-    if (d->mib_per_s && pthread_create(&thread, NULL, dirty_main, d)) {
-        fatal("so.dirty");
-    }
-}
-
 /* ---- commands ----------------------------------------------------------- */
 
 static IoMode mode_or_fail(const char *name)
@@ -353,7 +281,7 @@ static void obey_mode(const char *name)
 
 static void obey_verify(void)
 {
-    const char *problem = io_verify();
+    const char *problem = memory_verify() ? io_verify() : "memory mismatch";
 
     if (problem) {
         say("SO FAIL verify %s", problem);
@@ -413,7 +341,6 @@ static void obey(const char *line)
 int main(void)
 {
     static unsigned period_ms;
-    static Dirty dirty;
     char line[SERIAL_LINE_MAX];
     IoConfig config;
     IoMode mode;
@@ -432,8 +359,6 @@ int main(void)
         fatal("so.mode");
     }
     period_ms = option_positive("hb", 10);
-    dirty.mib_per_s = option_number("dirty", 0);
-    dirty.buffer_mib = option_positive("dirtybuf", 64);
 
     load_modules(config.disks);
     nics = option_number("nics", 0);
@@ -443,7 +368,7 @@ int main(void)
     net_start(nics, option_positive("nicms", 10));
     say("SO READY %u", io_start(&config, mode));
     start_heart(&period_ms);
-    start_dirty(&dirty);
+    memory_start(option_number("dirty", 0), option_positive("dirtybuf", 64));
     for (;;) {
         listen_line(line);
         obey(line);
