@@ -127,7 +127,8 @@ const SwDevice *const sw_devices[] = {
 };
 
 const SwDriver sw_nbd = { "nbd", NULL, false };
-const SwDriver sw_nbd_throttled = { "nbd-throttled", NULL, false, true };
+const SwDriver sw_nbd_throttled = { "nbd-throttled", .throttled = true };
+const SwDriver sw_qcow2_local = { "qcow2-local", .qcow2 = true, .local = true };
 const SwDriver sw_file_threads = { "file-threads", "threads", false };
 const SwDriver sw_file_native = { "file-native", "native", false };
 const SwDriver sw_file_io_uring = { "file-io_uring", "io_uring", false };
@@ -145,8 +146,8 @@ const SwDriver *const sw_drivers[] = {
 static bool make_image(const SwDriver *driver, SwDisk *disk, char **why)
 {
     g_autoptr(GError) err = NULL;
-    g_autofree char *uri = g_strdup_printf("nbd+unix:///?socket=%s",
-                                           sw_disk_socket(disk));
+    g_autofree char *uri = driver->local ? g_strdup(sw_disk_local(disk)) :
+        g_strdup_printf("nbd+unix:///?socket=%s", sw_disk_socket(disk));
     g_autofree char *size = g_strdup_printf("%dM", QCOW2_MIB);
     const char *img = sw_env_path("QTEST_QEMU_IMG");
     const char *argv[] = {
@@ -185,6 +186,9 @@ char *sw_driver_args(const SwDriver *driver, SwDisk *disk, unsigned n)
         proto = g_strdup_printf("driver=file,filename=%s,aio=%s,"
                                 "cache.direct=on",
                                 sw_disk_file(disk), driver->aio);
+    } else if (driver->local) {
+        proto = g_strdup_printf("driver=file,filename=%s",
+                                sw_disk_local(disk));
     } else {
         proto = g_strdup_printf("driver=nbd,server.type=unix,server.path=%s",
                                 sw_disk_socket(disk));

@@ -20,6 +20,7 @@ typedef struct SwDriver {
     const char *name;           /* in the test's path */
     const char *aio;            /* NULL: straight over NBD */
     bool qcow2;
+    bool local;                 /* a file that QEMU locks, without latency */
     bool throttled;             /* by throttle group "limits", unlimited yet */
 } SwDriver;
 
@@ -45,11 +46,12 @@ extern const SwDriver sw_file_threads;
 extern const SwDriver sw_file_native;
 extern const SwDriver sw_file_io_uring;
 extern const SwDriver sw_qcow2_nbd;
+extern const SwDriver sw_qcow2_local;
 extern const SwDriver sw_qcow2_threads;
 extern const SwDriver sw_qcow2_native;
 extern const SwDriver sw_qcow2_io_uring;
 
-/* All of them, NULL-terminated */
+/* All of them but sw_qcow2_local, NULL-terminated */
 extern const SwDevice *const sw_devices[];
 extern const SwDriver *const sw_drivers[];
 

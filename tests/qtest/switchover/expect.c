@@ -211,7 +211,11 @@ void sw_expect_on_source(SwRig *rig)
     state = sw_vm_run_state(src);
     g_assert_cmpstr(state, ==, rig->paused ? "paused" : "running");
     g_assert_cmpuint(sw_guest_beats(rig->dst->guest), ==, 0);
-    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+    if (rig->c->dst_stays) {
+        g_assert_true(sw_vm_in_state(rig->dst, "inmigrate"));
+    } else {
+        sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+    }
 }
 
 typedef struct Progress {
@@ -246,7 +250,7 @@ void sw_expect_working(SwRig *rig)
     sw_expect_guest_working(rig->src->guest);
 }
 
-static void continue_at_pre_switchover(SwRig *rig)
+void sw_expect_pre_switchover(SwRig *rig)
 {
     sw_status_wait(rig->src->mon, "pre-switchover");
     if (rig->c->at_pre_switchover) {
@@ -269,15 +273,15 @@ void sw_expect_moved(SwRig *rig)
 {
     unsigned beats;
 
-    if (sw_rig_pauses(rig)) {
-        continue_at_pre_switchover(rig);
+    if (sw_rig_pauses(rig) && !sw_rig_holds(rig)) {
+        sw_expect_pre_switchover(rig);
     }
     sw_status_wait(rig->src->mon, "completed");
     g_assert_true(sw_status_seen(rig->src->mon, "postcopy-active") ==
                   rig->c->postcopy);
     sw_vm_wait_state(rig->src, "postmigrate");
 
-    if (rig->paused || rig->c->libvirt) {
+    if (rig->paused || rig->dst_paused) {
         let_paused_destination_run(rig);
     }
     sw_vm_wait_state(rig->dst, "running");

@@ -40,6 +40,9 @@ void sw_expect_on_source(SwRig *rig);
 /* The victim answers again: I/O goes on and all data are right on the source */
 void sw_expect_working(SwRig *rig);
 
+/* With pause-before-switchover: the migration pauses there, and goes on */
+void sw_expect_pre_switchover(SwRig *rig);
+
 /* The migration completes; the guest runs on the destination only */
 void sw_expect_moved(SwRig *rig);
 

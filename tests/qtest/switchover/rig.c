@@ -81,9 +81,9 @@ static char *vm_args(SwRig *rig)
 {
     const SwCase *c = rig->c;
     g_autofree char *disks = disk_args(rig);
-    g_autofree char *guest = sw_guest_args(
+    g_autofree char *guest = sw_guest_args_dirty(
         guest_disks(rig) > 1 ? c->device->guest_disks : c->device->guest_disk,
-        guest_depth(c), c->cpus ?: 2);
+        c->dirty_mib_per_s, c->dirty_mib, guest_depth(c), c->cpus ?: 2);
 
     return g_strdup_printf("-machine %s %s %s",
                            c->machine ?: c->device->machine, disks, guest);
@@ -103,37 +103,79 @@ static const char *const destination_capabilities[] = {
     "return-path", "switchover-ack", "late-block-activate", NULL
 };
 
-static void set_capabilities(SwVM *vm, const SwCase *c,
+/* @only: if not both sides have them, which one is @vm? */
+static void set_ready(SwVM *vm, const SwCase *c, SwSides only)
+{
+    if ((c->ready == SW_BOTH || c->ready == only) && !sw_stock_mode()) {
+        sw_vm_set_capability(vm, "postcopy-ready");
+    }
+}
+
+static void set_capabilities(SwVM *vm, const SwCase *c, SwSides only,
                              const char *const *libvirts)
 {
+    const char *const *cap;
+
     if (c->postcopy) {
         sw_vm_set_capability(vm, "postcopy-ram");
+        set_ready(vm, c, only);
+    }
+    for (cap = c->capabilities; *cap; cap++) {
+        sw_vm_set_capability(vm, *cap);
     }
     for (; c->libvirt && *libvirts; libvirts++) {
         sw_vm_set_capability(vm, *libvirts);
     }
 }
 
+/* A new way from the source to the destination */
+static void make_way(SwRig *rig)
+{
+    g_autofree char *path = g_strdup_printf("%s/migration%u", rig->dir,
+                                            rig->ways++);
+    g_autofree char *near = g_strdup_printf("%s.near", path);
+
+    g_free(rig->dst_uri);
+    g_free(rig->uri);
+    sw_proxy_free(rig->proxy);
+    rig->dst_uri = g_strdup_printf("unix:%s", path);
+    rig->uri = g_strdup_printf("unix:%s", rig->c->proxied ? near : path);
+    rig->proxy = rig->c->proxied ? sw_proxy_new(near, path) : NULL;
+}
+
 static void start_destination(SwRig *rig)
 {
     g_autofree char *common = vm_args(rig);
-    g_autofree char *args = g_strdup_printf("%s%s -incoming defer%s", common,
-                                            rig->c->libvirt ? " -S" : "",
-                                            hide_stderr());
-    g_autofree char *name = g_strdup_printf("dst%u", rig->destinations);
+    g_autofree char *args = NULL;
+    g_autofree char *name = g_strdup_printf("dst%u", rig->destinations++);
 
-    rig->uri = g_strdup_printf("unix:%s/migration%u", rig->dir,
-                               rig->destinations++);
+    rig->dst_paused = rig->c->libvirt || rig->c->dst_paused;
+    args = g_strdup_printf("%s%s -incoming defer%s", common,
+                           rig->dst_paused ? " -S" : "", hide_stderr());
+    make_way(rig);
     rig->dst = sw_vm_new(rig->dir, name, rig->c->dst_binary, args);
-    set_capabilities(rig->dst, rig->c, destination_capabilities);
+    set_capabilities(rig->dst, rig->c, SW_DESTINATION_ONLY,
+                     destination_capabilities);
+    if (rig->c->at_destination) {
+        rig->c->at_destination(rig);
+    }
     sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-incoming',"
-              " 'arguments': { 'uri': %s } }", rig->uri);
+              " 'arguments': { 'uri': %s, 'exit-on-error': %i } }",
+              rig->dst_uri, !rig->c->dst_stays);
+}
+
+void sw_rig_recover(SwRig *rig)
+{
+    make_way(rig);
+    sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-recover',"
+              " 'arguments': { 'uri': %s } }", rig->dst_uri);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
+              " 'arguments': { 'uri': %s, 'resume': true } }", rig->uri);
 }
 
 void sw_rig_renew_destination(SwRig *rig)
 {
     sw_vm_free(rig->dst);
-    g_free(rig->uri);
     start_destination(rig);
     sw_events_forget(rig->src->mon);
 }
@@ -220,10 +262,12 @@ void sw_rig_free(SwRig *rig)
     sw_child_free(rig->writer);
     sw_vm_free(rig->src);
     sw_vm_free(rig->dst);
+    sw_proxy_free(rig->proxy);
     sw_disk_free(rig->mirror);
     sw_disk_free(rig->disk[1]);
     sw_disk_free(rig->disk[0]);
     sw_tmpdir_free(rig->dir);
+    g_free(rig->dst_uri);
     g_free(rig->uri);
     g_free(rig);
     sw_watchdog_stop();
@@ -366,20 +410,16 @@ void sw_rig_release(SwRig *rig)
     sw_disk_release(rig->victim);
 }
 
-static void set_parameter(SwRig *rig, const char *name, int64_t value)
-{
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-set-parameters',"
-              " 'arguments': { %s: %" PRId64 " } }", name, value);
-}
-
 static void set_inflight_free(SwRig *rig)
 {
     sw_vm_set_capability(rig->src, "inflight-free-switchover");
     if (rig->c->quiesce_window_ms) {
-        set_parameter(rig, "quiesce-window", rig->c->quiesce_window_ms);
+        sw_vm_set_parameter(rig->src, "quiesce-window",
+                            rig->c->quiesce_window_ms);
     }
     if (rig->c->quiesce_queue_depth) {
-        set_parameter(rig, "quiesce-queue-depth", rig->c->quiesce_queue_depth);
+        sw_vm_set_parameter(rig->src, "quiesce-queue-depth",
+                            rig->c->quiesce_queue_depth);
     }
 }
 
@@ -407,15 +447,15 @@ static void set_new_parameters(SwRig *rig)
  */
 static void set_speed(SwRig *rig, bool slow)
 {
-    set_parameter(rig, "max-bandwidth",
-                  slow ? SLOW_BANDWIDTH : UNLIMITED_BANDWIDTH);
+    sw_vm_set_parameter(rig->src, "max-bandwidth",
+                        slow ? SLOW_BANDWIDTH : UNLIMITED_BANDWIDTH);
 }
 
 static void start_migration(SwRig *rig, bool slow)
 {
     SwVM *src = rig->src;
 
-    set_capabilities(src, rig->c, source_capabilities);
+    set_capabilities(src, rig->c, SW_SOURCE_ONLY, source_capabilities);
     if (sw_rig_pauses(rig)) {
         sw_vm_set_capability(src, "pause-before-switchover");
     }
@@ -459,6 +499,5 @@ void sw_rig_turn(SwRig *rig)
     sw_vm_free(rig->src);
     rig->src = rig->dst;
     sw_events_forget(rig->src->mon);
-    g_free(rig->uri);
     start_destination(rig);
 }

@@ -19,11 +19,21 @@
 
 #include "switchover/child.h"
 #include "switchover/disk-config.h"
+#include "switchover/harness.h"
+#include "switchover/proxy.h"
 #include "switchover/stuck-disk.h"
 #include "switchover/vm.h"
 
 /* Unless the case says otherwise */
 #define SW_DRAIN_TIMEOUT_MS 200
+
+/* Which side has a capability */
+typedef enum SwSides {
+    SW_NEITHER,
+    SW_BOTH,
+    SW_SOURCE_ONLY,
+    SW_DESTINATION_ONLY,
+} SwSides;
 
 typedef struct SwRig SwRig;
 typedef void SwStep(SwRig *rig);
@@ -53,6 +63,11 @@ typedef struct SwCase {
     unsigned depth;
     /* vCPUs of the guest, each with a queue if the disk has so many; 0: two */
     unsigned cpus;
+    /*
+     * Memory that the guest writes per second, going round a buffer; 0: none
+     */
+    unsigned dirty_mib_per_s;
+    unsigned dirty_mib;
     /* The guest was stopped by the user before */
     bool source_paused;
     /*
@@ -64,6 +79,16 @@ typedef struct SwCase {
     bool healthy;
 
     bool postcopy;
+    /* Who has the capability postcopy-ready */
+    SwSides ready;
+    /* More capabilities, for both sides */
+    const char *capabilities[3];
+    /* The destination is started with -S */
+    bool dst_paused;
+    /* It stays if it gets no guest */
+    bool dst_stays;
+    /* What the migration goes over can break: rig->proxy */
+    bool proxied;
     bool pause_before_switchover;
     /* With all that libvirt sets; includes pause_before_switchover */
     bool libvirt;
@@ -82,6 +107,8 @@ typedef struct SwCase {
 
     /* Optional: with the guest at work, before anything hangs */
     SwStep *setup;
+    /* Optional: with a destination that does not listen yet */
+    SwStep *at_destination;
     /* Optional: at "pre-switchover", before migrate-continue */
     SwStep *at_pre_switchover;
     /* What must come of it */
@@ -106,13 +133,20 @@ struct SwRig {
     SwVM *src;
     SwVM *dst;
     unsigned destinations;
+    unsigned ways;          /* that there were between them */
+    /* Where the destination listens, and where the source connects to */
+    char *dst_uri;
     char *uri;
+    /* Optional: what is between them */
+    SwProxy *proxy;
 
     unsigned flowing;       /* requests seen that mean that I/O flows */
     int64_t stuck_us;       /* when the victim stopped answering */
     int64_t begun_us;       /* when the switchover was asked for */
     bool paused;            /* the user stopped the guest, ... */
     unsigned paused_beats;  /* ... after so many heartbeats */
+    bool dst_paused;        /* nobody has told the destination to run */
+    int64_t remaining;      /* memory to be sent, when it was looked at */
 };
 
 /*
@@ -145,12 +179,24 @@ void sw_rig_turn(SwRig *rig);
 /* The guest idles, and all that it asked for is done */
 void sw_rig_idle(SwRig *rig);
 
+/*
+ * The destination of a post-copy that was cut listens once more, and the source
+ * connects there.
+ */
+void sw_rig_recover(SwRig *rig);
+
 /* A new destination, after a migration that came to nothing */
 void sw_rig_renew_destination(SwRig *rig);
 
 static inline bool sw_rig_pauses(SwRig *rig)
 {
     return rig->c->pause_before_switchover || rig->c->libvirt;
+}
+
+/* Is there a phase "hold" to wait in?  Never in stock mode. */
+static inline bool sw_rig_holds(SwRig *rig)
+{
+    return rig->c->ready == SW_BOTH && !sw_stock_mode();
 }
 
 static inline unsigned sw_rig_drain_timeout_ms(SwRig *rig)

@@ -117,7 +117,7 @@ void sw_end_fails_after_pre_switchover(SwRig *rig)
     sw_expect_working(rig);
 }
 
-static void cancel(SwRig *rig)
+void sw_cancel(SwRig *rig)
 {
     int64_t asked_us = sw_now_us();
     int64_t done_us;
@@ -135,7 +135,7 @@ static void cancel(SwRig *rig)
 void sw_end_cancelled_waiting(SwRig *rig)
 {
     sw_expect_waiting(rig);
-    cancel(rig);
+    sw_cancel(rig);
     g_assert_cmpuint(sw_event_count(rig->src->mon, "MIGRATION_DRAIN_TIMEOUT"),
                      ==, 0);
     sw_expect_as_before(rig);
@@ -144,7 +144,7 @@ void sw_end_cancelled_waiting(SwRig *rig)
 void sw_end_cancelled_between(SwRig *rig)
 {
     expect_timeouts_and_life(rig);
-    cancel(rig);
+    sw_cancel(rig);
     sw_expect_as_before(rig);
 }
 

@@ -21,6 +21,7 @@ struct SwDisk {
     char *log_path;
     char *error_path;       /* while it exists, requests fail */
     char *file;             /* NULL until sw_disk_as_file() */
+    char *local;
     SwChild *back;
     SwChild *front;
     SwChild *fuse;
@@ -104,6 +105,7 @@ SwDisk *sw_disk_new(const char *dir, const char *name, unsigned latency_ms,
     disk->socket = disk_path(disk, "nbd");
     disk->log_path = disk_path(disk, "log");
     disk->error_path = disk_path(disk, "error");
+    disk->local = disk_path(disk, "local");
     disk->log_line = g_string_new("");
     disk->held = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
@@ -132,6 +134,7 @@ void sw_disk_free(SwDisk *disk)
     }
     g_string_free(disk->log_line, true);
     g_hash_table_destroy(disk->held);
+    g_free(disk->local);
     g_free(disk->file);
     g_free(disk->error_path);
     g_free(disk->log_path);
@@ -144,6 +147,11 @@ void sw_disk_free(SwDisk *disk)
 const char *sw_disk_file(SwDisk *disk)
 {
     return disk->file;
+}
+
+const char *sw_disk_local(SwDisk *disk)
+{
+    return disk->local;
 }
 
 static bool start_fuse(SwDisk *disk, const char *daemon, char **why)

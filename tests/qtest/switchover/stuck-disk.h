@@ -45,6 +45,9 @@ const char *sw_disk_socket(SwDisk *disk);
 bool sw_disk_as_file(SwDisk *disk, char **why);
 const char *sw_disk_file(SwDisk *disk);
 
+/* A name for a file that has nothing to do with what can be stuck */
+const char *sw_disk_local(SwDisk *disk);
+
 /* Requests sent from now on hang / hanging requests are answered, all go on */
 void sw_disk_stick(SwDisk *disk);
 void sw_disk_release(SwDisk *disk);

@@ -110,6 +110,16 @@ void sw_vm_kill(SwVM *vm)
     }
 }
 
+void sw_vm_freeze(SwVM *vm)
+{
+    kill(qtest_pid(vm->qts), SIGSTOP);
+}
+
+void sw_vm_thaw(SwVM *vm)
+{
+    kill(qtest_pid(vm->qts), SIGCONT);
+}
+
 void sw_vm_wait_exit(SwVM *vm, int status)
 {
     if (!vm->killed) {
@@ -169,13 +179,8 @@ const char *sw_guest_missing(void)
     return NULL;
 }
 
-char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus)
-{
-    return sw_guest_args_nics(disks, 0, depth, cpus);
-}
-
-char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
-                         unsigned cpus)
+static char *guest_args(const char *disks, unsigned depth, unsigned cpus,
+                        const char *more)
 {
     const char *dir = sw_env_path("SWITCHOVER_GUEST");
 
@@ -186,7 +191,29 @@ char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
     return g_strdup_printf("-smp %u -m 256 -bios qboot.rom "
                            "-kernel %s/vmlinuz -initrd %s/initramfs.gz "
                            "-append '" GUEST_APPEND " so.disks=%s so.depth=%u "
-                           "so.nics=%u'", cpus, dir, dir, disks, depth, nics);
+                           "%s'", cpus, dir, dir, disks, depth, more);
+}
+
+char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus)
+{
+    return guest_args(disks, depth, cpus, "");
+}
+
+char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
+                         unsigned cpus)
+{
+    g_autofree char *more = g_strdup_printf("so.nics=%u", nics);
+
+    return guest_args(disks, depth, cpus, more);
+}
+
+char *sw_guest_args_dirty(const char *disks, unsigned mib_per_s, unsigned mib,
+                          unsigned depth, unsigned cpus)
+{
+    g_autofree char *more = g_strdup_printf("so.dirty=%u so.dirtybuf=%u",
+                                            mib_per_s, mib);
+
+    return guest_args(disks, depth, cpus, mib_per_s ? more : "");
 }
 
 char *sw_vm_run_state(SwVM *vm)
@@ -231,4 +258,10 @@ void sw_vm_set_capability(SwVM *vm, const char *capability)
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"
               " { 'capabilities': [ { 'capability': %s, 'state': true } ] } }",
               capability);
+}
+
+void sw_vm_set_parameter(SwVM *vm, const char *name, int64_t value)
+{
+    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { %s: %" PRId64 " } }", name, value);
 }

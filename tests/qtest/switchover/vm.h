@@ -38,6 +38,10 @@ void sw_vm_free(SwVM *vm);
 /* As if the host had died: SIGKILL.  sw_vm_free() is still due. */
 void sw_vm_kill(SwVM *vm);
 
+/* Stops it (SIGSTOP) / lets it go on.  Go on before sw_vm_free(). */
+void sw_vm_freeze(SwVM *vm);
+void sw_vm_thaw(SwVM *vm);
+
 /*
  * Waits until QEMU ends by itself with status @status, as a destination does
  * that got no migration; or not, if it was killed.  sw_vm_free() is still due.
@@ -63,11 +67,17 @@ char *sw_guest_args(const char *disks, unsigned depth, unsigned cpus);
 char *sw_guest_args_nics(const char *disks, unsigned nics, unsigned depth,
                          unsigned cpus);
 
+/* The same, with @mib_per_s of memory written, going round @mib; 0: none */
+char *sw_guest_args_dirty(const char *disks, unsigned mib_per_s, unsigned mib,
+                          unsigned depth, unsigned cpus);
+
 /* query-status' "status" */
 char *sw_vm_run_state(SwVM *vm);
 bool sw_vm_in_state(SwVM *vm, const char *run_state);
 void sw_vm_wait_state(SwVM *vm, const char *run_state);
 
 void sw_vm_set_capability(SwVM *vm, const char *capability);
+/* A migration parameter that is a number */
+void sw_vm_set_parameter(SwVM *vm, const char *name, int64_t value);
 
 #endif /* SWITCHOVER_VM_H */
