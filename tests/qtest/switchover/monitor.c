@@ -106,7 +106,7 @@ static QDict *take_message(SwMonitor *mon, const char *what)
     return message;
 }
 
-SwMonitor *sw_monitor_new(int fd, const char *name)
+SwMonitor *sw_monitor_new(int fd, const char *name, bool oob)
 {
     SwMonitor *mon = g_new0(SwMonitor, 1);
     QDict *greeting;
@@ -123,7 +123,12 @@ SwMonitor *sw_monitor_new(int fd, const char *name)
     SW_CHECK(greeting && qdict_haskey(greeting, "QMP"),
              "%s: no greeting", name);
     qobject_unref(greeting);
-    sw_qmp_ok(mon, "{ 'execute': 'qmp_capabilities' }");
+    if (oob) {
+        sw_qmp_ok(mon, "{ 'execute': 'qmp_capabilities',"
+                  " 'arguments': { 'enable': [ 'oob' ] } }");
+    } else {
+        sw_qmp_ok(mon, "{ 'execute': 'qmp_capabilities' }");
+    }
     return mon;
 }
 

@@ -16,8 +16,11 @@
 
 typedef struct SwMonitor SwMonitor;
 
-/* Takes over @fd, reads the greeting, leaves negotiation mode */
-SwMonitor *sw_monitor_new(int fd, const char *name);
+/*
+ * Takes over @fd, reads the greeting, leaves negotiation mode; with @oob, such
+ * that commands may be "exec-oob", which do not need QEMU's main loop
+ */
+SwMonitor *sw_monitor_new(int fd, const char *name, bool oob);
 void sw_monitor_free(SwMonitor *mon);
 
 /*

@@ -115,6 +115,33 @@ static void end_retries(SwRig *rig)
 }
 
 /*
+ * TLS, with a key that both know
+ */
+
+static void add_tls(SwRig *rig, SwVM *vm, const char *endpoint)
+{
+    g_autofree char *path = g_build_filename(rig->dir, "keys.psk", NULL);
+
+    g_assert(g_file_set_contents(path, "qemu:00112233445566778899aabbccddeeff",
+                                 -1, NULL));
+    sw_qmp_ok(vm->mon, "{ 'execute': 'object-add', 'arguments': {"
+              " 'qom-type': 'tls-creds-psk', 'id': 'tls', 'endpoint': %s,"
+              " 'dir': %s } }", endpoint, rig->dir);
+    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { 'tls-creds': 'tls' } }");
+}
+
+static void add_client(SwRig *rig)
+{
+    add_tls(rig, rig->src, "client");
+}
+
+static void add_server(SwRig *rig)
+{
+    add_tls(rig, rig->dst, "server");
+}
+
+/*
  * Back
  */
 
@@ -378,6 +405,12 @@ static const SwCase cases[] = {
         .capabilities = { "postcopy-preempt" },
         .end = end_continue,
     }, {
+        .path = "commit/tls",
+        SW_READY_CASE,
+        .setup = add_client,
+        .at_destination = add_server,
+        .end = end_continue,
+    }, {
         .path = "commit/drain-timeout",
         SW_READY_CASE,
         .end = end_retries,
@@ -415,6 +448,20 @@ static const SwCase cases[] = {
         SW_READY_CASE,
         .capabilities = { "parallel-vmstate-change" },
         .end = end_cancel,
+    }, {
+        .path = "back/cancel/tls",
+        .full = true,
+        SW_READY_CASE,
+        .setup = add_client,
+        .at_destination = add_server,
+        .end = end_cancel,
+    }, {
+        .path = "back/cancel/tls-blocked",
+        .full = true,
+        SW_READY_CASE,
+        .setup = add_client,
+        .at_destination = add_server,
+        .end = end_cancel_blocked,
     }, {
         .path = "back/timeout/ready",
         SW_READY_CASE,
@@ -494,6 +541,7 @@ int main(int argc, char **argv)
         sw_add_case(SW_READY_SUITE, &cases[i], sw_run_ready_case);
     }
     sw_add_postcopy_cut_tests();
+    sw_add_postcopy_disk_tests();
     sw_add_postcopy_passes_tests();
     sw_add_postcopy_input_tests();
 

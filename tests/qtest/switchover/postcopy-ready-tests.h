@@ -9,24 +9,37 @@
 
 #define SW_READY_SUITE "postcopy-ready"
 
-/* A guest that works on memory, and both sides know about the hold */
-#define SW_READY_GUEST                          \
+#define SW_READY_BASE                           \
     .healthy = true,                            \
     .device = &sw_virtio_blk,                   \
-    .driver = &sw_nbd,                          \
     .kind = SW_KIND_ANY,                        \
-    .dirty_mib_per_s = 50,                      \
-    .dirty_mib = 32,                            \
     .postcopy = true
 
+/* A guest that works on memory */
+#define SW_READY_GUEST                          \
+    SW_READY_BASE,                              \
+    .driver = &sw_nbd,                          \
+    .dirty_mib_per_s = 50,                      \
+    .dirty_mib = 32
+
+/* ... and both sides know about the hold */
 #define SW_READY_CASE                           \
     SW_READY_GUEST,                             \
+    .ready = SW_BOTH
+
+/* ... and the disk is an image that QEMU locks */
+#define SW_READY_LOCAL                          \
+    SW_READY_BASE,                              \
+    .driver = &sw_qcow2_local,                  \
+    .dirty_mib_per_s = 50,                      \
+    .dirty_mib = 32,                            \
     .ready = SW_BOTH
 
 /* What is given to sw_add_case(): the end does it all */
 void sw_run_ready_case(const void *opaque);
 
 void sw_add_postcopy_cut_tests(void);
+void sw_add_postcopy_disk_tests(void);
 void sw_add_postcopy_input_tests(void);
 void sw_add_postcopy_passes_tests(void);
 

@@ -85,14 +85,20 @@ static char *vm_args(SwRig *rig)
         guest_disks(rig) > 1 ? c->device->guest_disks : c->device->guest_disk,
         c->dirty_mib_per_s, c->dirty_mib, guest_depth(c), c->cpus ?: 2);
 
-    return g_strdup_printf("-machine %s %s %s",
-                           c->machine ?: c->device->machine, disks, guest);
+    return g_strdup_printf("-machine %s %s %s %s",
+                           c->machine ?: c->device->machine, disks,
+                           rig->more_args ?: "", guest);
 }
 
 /* A destination that gets no guest says so before it ends: as it should */
-static const char *hide_stderr(void)
+static char *hide_stderr(SwRig *rig, const char *name)
 {
-    return g_getenv("QTEST_LOG") ? "" : " 2>/dev/null";
+    if (g_getenv("QTEST_LOG")) {
+        return g_strdup("");
+    }
+    g_free(rig->dst_stderr);
+    rig->dst_stderr = g_strdup_printf("%s/%s.stderr", rig->dir, name);
+    return g_strdup_printf(" 2>%s", rig->dst_stderr);
 }
 
 /* What libvirt 11.3 sets for every live migration, in its order */
@@ -146,12 +152,13 @@ static void make_way(SwRig *rig)
 static void start_destination(SwRig *rig)
 {
     g_autofree char *common = vm_args(rig);
-    g_autofree char *args = NULL;
     g_autofree char *name = g_strdup_printf("dst%u", rig->destinations++);
+    g_autofree char *hide = hide_stderr(rig, name);
+    g_autofree char *args = NULL;
 
     rig->dst_paused = rig->c->libvirt || rig->c->dst_paused;
     args = g_strdup_printf("%s%s -incoming defer%s", common,
-                           rig->dst_paused ? " -S" : "", hide_stderr());
+                           rig->dst_paused ? " -S" : "", hide);
     make_way(rig);
     rig->dst = sw_vm_new(rig->dir, name, rig->c->dst_binary, args);
     set_capabilities(rig->dst, rig->c, SW_DESTINATION_ONLY,
@@ -164,11 +171,16 @@ static void start_destination(SwRig *rig)
               rig->dst_uri, !rig->c->dst_stays);
 }
 
-void sw_rig_recover(SwRig *rig)
+/* Its main loop may be waiting for memory that comes with the recovery */
+void sw_rig_listen_again(SwRig *rig)
 {
     make_way(rig);
-    sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-recover',"
+    sw_qmp_ok(rig->dst->mon, "{ 'exec-oob': 'migrate-recover',"
               " 'arguments': { 'uri': %s } }", rig->dst_uri);
+}
+
+void sw_rig_resume(SwRig *rig)
+{
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
               " 'arguments': { 'uri': %s, 'resume': true } }", rig->uri);
 }
@@ -249,6 +261,7 @@ SwRig *sw_rig_new(const SwCase *c)
     rig->victim = rig->disk[0];
     rig->victim_node = "disk0";
     rig->victim_kind = c->kind;
+    rig->more_args = c->more_args ? c->more_args(rig) : NULL;
     start_machines(rig);
     if (c->setup) {
         c->setup(rig);
@@ -267,6 +280,8 @@ void sw_rig_free(SwRig *rig)
     sw_disk_free(rig->disk[1]);
     sw_disk_free(rig->disk[0]);
     sw_tmpdir_free(rig->dir);
+    g_free(rig->dst_stderr);
+    g_free(rig->more_args);
     g_free(rig->dst_uri);
     g_free(rig->uri);
     g_free(rig);
@@ -451,21 +466,28 @@ static void set_speed(SwRig *rig, bool slow)
                         slow ? SLOW_BANDWIDTH : UNLIMITED_BANDWIDTH);
 }
 
-static void start_migration(SwRig *rig, bool slow)
+void sw_rig_prepare(SwRig *rig)
 {
-    SwVM *src = rig->src;
-
-    set_capabilities(src, rig->c, SW_SOURCE_ONLY, source_capabilities);
+    set_capabilities(rig->src, rig->c, SW_SOURCE_ONLY, source_capabilities);
     if (sw_rig_pauses(rig)) {
-        sw_vm_set_capability(src, "pause-before-switchover");
+        sw_vm_set_capability(rig->src, "pause-before-switchover");
     }
     set_new_parameters(rig);
-    set_speed(rig, slow);
+}
 
-    sw_probe_mark(src->probe);
+void sw_rig_start(SwRig *rig)
+{
+    sw_probe_mark(rig->src->probe);
     rig->begun_us = sw_now_us();
-    sw_qmp_ok(src->mon, "{ 'execute': 'migrate',"
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
               " 'arguments': { 'uri': %s } }", rig->uri);
+}
+
+static void start_migration(SwRig *rig, bool slow)
+{
+    sw_rig_prepare(rig);
+    set_speed(rig, slow);
+    sw_rig_start(rig);
 }
 
 void sw_rig_migrate_slowly(SwRig *rig)

@@ -105,6 +105,8 @@ typedef struct SwCase {
     /* Time-outs to see before the end begins; 0: one */
     unsigned timeouts;
 
+    /* Optional: arguments for both sides */
+    char *(*more_args)(SwRig *rig);
     /* Optional: with the guest at work, before anything hangs */
     SwStep *setup;
     /* Optional: with a destination that does not listen yet */
@@ -118,10 +120,13 @@ typedef struct SwCase {
 struct SwRig {
     const SwCase *c;
     char *dir;
+    char *more_args;
 
     SwDisk *disk[2];
     /* Optional: what a mirror job writes to */
     SwDisk *mirror;
+    /* Optional: a socket that hears what a network card sends */
+    int network;
     /* Optional: who writes to an NBD export */
     SwChild *writer;
 
@@ -132,6 +137,7 @@ struct SwRig {
 
     SwVM *src;
     SwVM *dst;
+    char *dst_stderr;       /* file with what it said; NULL: on ours */
     unsigned destinations;
     unsigned ways;          /* that there were between them */
     /* Where the destination listens, and where the source connects to */
@@ -173,6 +179,10 @@ void sw_rig_migrate(SwRig *rig);
 void sw_rig_migrate_slowly(SwRig *rig);
 void sw_rig_hasten(SwRig *rig);
 
+/* The same, with something to be set between the two: the speed, at least */
+void sw_rig_prepare(SwRig *rig);
+void sw_rig_start(SwRig *rig);
+
 /* After a migration that completed: from there to somewhere else */
 void sw_rig_turn(SwRig *rig);
 
@@ -183,7 +193,8 @@ void sw_rig_idle(SwRig *rig);
  * The destination of a post-copy that was cut listens once more, and the source
  * connects there.
  */
-void sw_rig_recover(SwRig *rig);
+void sw_rig_listen_again(SwRig *rig);
+void sw_rig_resume(SwRig *rig);
 
 /* A new destination, after a migration that came to nothing */
 void sw_rig_renew_destination(SwRig *rig);

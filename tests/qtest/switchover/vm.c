@@ -48,9 +48,9 @@ static void connect_vm(SwVM *vm, const char *dir, int mon_fd, int probe_fd,
     g_autofree char *probe_name = g_strdup_printf("%s (probe)", vm->name);
     g_autofree char *console = file_path(dir, vm->name, "console");
 
-    vm->mon = sw_monitor_new(sw_accept(mon_fd, "monitor"), vm->name);
+    vm->mon = sw_monitor_new(sw_accept(mon_fd, "monitor"), vm->name, true);
     vm->probe = sw_probe_new(sw_monitor_new(sw_accept(probe_fd, "probe"),
-                                            probe_name));
+                                            probe_name, false));
     vm->guest = sw_guest_new(sw_accept(serial_fd, "serial"), vm->name, console);
 }
 
