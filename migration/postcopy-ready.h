@@ -64,7 +64,10 @@ bool postcopy_ready_committed(void);
 /* Is the iteration to look whether there is something more urgent to send? */
 bool postcopy_ready_interrupts(void);
 
-/* All of RAM was looked at. */
+/*
+ * A pass is over: what is left is little enough to ask what the guest has
+ * written meanwhile.
+ */
 void postcopy_ready_count_pass(void);
 
 /*
