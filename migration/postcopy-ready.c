@@ -106,8 +106,9 @@ bool postcopy_ready_holds(void)
 
 bool postcopy_ready_is_validated(void)
 {
-    return migrate_postcopy_ram() && !runstate_check(RUN_STATE_SAVE_VM) &&
-           !runstate_check(RUN_STATE_RESTORE_VM);
+    /* savevm and loadvm are neither, and may find the guest in any state */
+    return migrate_postcopy_ram() &&
+           (migration_is_running() || runstate_check(RUN_STATE_INMIGRATE));
 }
 
 bool postcopy_ready_interrupts(void)
