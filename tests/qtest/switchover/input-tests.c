@@ -84,6 +84,11 @@ static void test_bad_values(void)
     check_refused(f.vm, "quiesce-interval", "\"500\"", NULL);
     check_refused(f.vm, "quiesce-queue-depth", "65536", "65535");
     check_refused(f.vm, "quiesce-queue-depth", "-1", NULL);
+    check_refused(f.vm, "postcopy-after-passes", "1001", "from 0 to 1000");
+    check_refused(f.vm, "postcopy-after-passes", "-1", NULL);
+    check_refused(f.vm, "postcopy-after-passes", "\"1\"", NULL);
+    check_refused(f.vm, "postcopy-ready-timeout", "3600001", "3600000");
+    check_refused(f.vm, "postcopy-ready-timeout", "-1", NULL);
     fixture_down(&f);
 }
 
@@ -144,6 +149,8 @@ static void test_during_migration(void)
     check_refused(f.vm, "quiesce-window", "50", "running");
     check_refused(f.vm, "quiesce-interval", "0", "running");
     check_refused(f.vm, "quiesce-queue-depth", "1", "running");
+    check_refused(f.vm, "postcopy-after-passes", "1", "running");
+    check_refused(f.vm, "postcopy-ready-timeout", "1000", "running");
 
     sw_qmp_ok(f.vm->mon, "{ 'execute': 'migrate_cancel' }");
     sw_status_wait(f.vm->mon, "cancelled");
@@ -163,6 +170,8 @@ static void test_on_destination(void)
     check_refused(f.vm, "quiesce-window", "50", "destination");
     check_refused(f.vm, "quiesce-interval", "0", "destination");
     check_refused(f.vm, "quiesce-queue-depth", "1", "destination");
+    check_refused(f.vm, "postcopy-after-passes", "1", "destination");
+    check_refused(f.vm, "postcopy-ready-timeout", "1000", "destination");
     fixture_down(&f);
 }
 
@@ -257,6 +266,9 @@ static void test_hmp(void)
     check_hmp_set(f.vm, "quiesce-window", "50");
     check_hmp_set(f.vm, "quiesce-interval", "0");
     check_hmp_set(f.vm, "quiesce-queue-depth", "4");
+    check_hmp_set(f.vm, "postcopy-after-passes", "2");
+    check_hmp_set(f.vm, "postcopy-ready-timeout", "5000");
+    check_hmp_refused(f.vm, "postcopy-after-passes", "1001");
     check_hmp_refused(f.vm, "quiesce-window", "1001");
     check_hmp_shows(f.vm, "drain-timeout", "200");
     check_hmp_shows(f.vm, "drain-timeout-action", "fail");

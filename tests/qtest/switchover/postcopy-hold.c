@@ -4,6 +4,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/units.h"
 #include "qobject/qlist.h"
 #include "switchover/expect.h"
 #include "switchover/harness.h"
@@ -14,6 +15,9 @@
 
 /* A host with other things to do takes this long from an event to its reader */
 #define EVENT_LIMIT_MS 500
+
+/* Memory takes several seconds */
+#define SLOW_POSTCOPY (8 * MiB)
 
 static char *migration_info(SwVM *vm, const char *key)
 {
@@ -171,6 +175,22 @@ void sw_hold(SwRig *rig)
 {
     sw_rig_migrate(rig);
     sw_hold_expect(rig);
+}
+
+void sw_hold_limit(SwRig *rig)
+{
+    sw_vm_set_parameter(rig->src, "max-postcopy-bandwidth", SLOW_POSTCOPY);
+}
+
+void sw_hold_unlimit(SwRig *rig)
+{
+    sw_vm_set_parameter(rig->src, "max-postcopy-bandwidth", 0);
+}
+
+void sw_hold_limited(SwRig *rig)
+{
+    sw_hold_limit(rig);
+    sw_hold(rig);
 }
 
 void sw_hold_continue(SwRig *rig)

@@ -13,6 +13,14 @@ void sw_hold_expect(SwRig *rig);
 /* Migrates until post-copy is held */
 void sw_hold(SwRig *rig);
 
+/*
+ * The same, with so little bandwidth that there is always memory left to send,
+ * until sw_hold_unlimit()
+ */
+void sw_hold_limited(SwRig *rig);
+void sw_hold_limit(SwRig *rig);
+void sw_hold_unlimit(SwRig *rig);
+
 /* The commit, wanted by the source's user or by the destination's */
 void sw_hold_continue(SwRig *rig);
 void sw_hold_cont(SwRig *rig);
@@ -21,7 +29,7 @@ void sw_hold_cont(SwRig *rig);
 void sw_hold_expect_completed(SwRig *rig);
 
 /*
- * It was called off with @status, for a reason that says @says, unless NULL: the
+ * It was called off with @status, for a reason that says @says (NULL: any): the
  * guest works on the source, the destination is gone.
  */
 void sw_hold_expect_called_off(SwRig *rig, const char *status,

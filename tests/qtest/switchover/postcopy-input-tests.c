@@ -114,6 +114,7 @@ static const SwCase cases[] = {
         .end = end_source_only,
     }, {
         .path = "mismatch/destination-only",
+        .full = true,
         SW_READY_GUEST,
         .ready = SW_DESTINATION_ONLY,
         .dst_stays = true,
@@ -204,8 +205,8 @@ static void test_left_over(SwVM *vm)
 }
 
 /*
- * Nobody answers whether the other side has the capability, too: nothing happens
- * to the guest meanwhile, and it can be cancelled.
+ * Nobody answers whether the other side has the capability, too: meanwhile
+ * nothing happens to the guest, and it can be cancelled.
  */
 static void test_no_answer(SwVM *vm)
 {

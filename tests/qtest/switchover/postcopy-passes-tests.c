@@ -19,7 +19,7 @@
 
 /*
  * Per second: a pass of the buffer takes half a second, within which the guest
- * writes all of it again; and what a pass may leave for the switchover is little.
+ * writes all of it again; and what may be left for the switchover is little.
  */
 #define BANDWIDTH (64 * MiB)
 #define DOWNTIME_MS 20
@@ -145,6 +145,7 @@ static void end_anew(SwRig *rig)
 static const SwCase cases[] = {
     {
         .path = "passes/1",
+        .full = true,
         PASSES,
         .end = end_after_1,
     }, {

@@ -4,8 +4,8 @@
  *
  * A thread takes connections on one unix socket and passes on what it reads to
  * another one and back, in order and unchanged.  It knows nothing of what it
- * carries.  To lose a certain message, withhold its direction before the message
- * can be sent, wait until it is there, and cut.
+ * carries.  To lose a certain message, withhold its direction before it can be
+ * sent, wait until it is there, and cut.
  */
 #ifndef SWITCHOVER_PROXY_H
 #define SWITCHOVER_PROXY_H
