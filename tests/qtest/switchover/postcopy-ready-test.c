@@ -171,7 +171,8 @@ static void expect_timeout(SwRig *rig, int64_t since_us, const char *says)
                       1000;
 
     g_test_message("given up after %d ms", (int)took_ms);
-    g_assert_cmpint(took_ms, >=, READY_TIMEOUT_MS);
+    /* It is from event to event, whose times are cut off */
+    g_assert_cmpint(took_ms, >=, READY_TIMEOUT_MS - 10);
     g_assert_cmpint(took_ms, <, READY_TIMEOUT_MS + SW_GAP_LIMIT_MS);
     sw_expect_migration_error(rig->src, "postcopy-ready-timeout");
     sw_expect_migration_error(rig->src, says);
