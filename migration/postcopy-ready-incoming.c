@@ -40,13 +40,17 @@ MigrationStatus postcopy_ready_listen_status(MigrationIncomingState *mis)
 
 int postcopy_ready_handle_hold(MigrationIncomingState *mis)
 {
-    if (!migrate_postcopy_ready() ||
-        postcopy_state_get() != POSTCOPY_INCOMING_LISTENING) {
-        error_report("CMD_POSTCOPY_HOLD in wrong postcopy state (%d)",
-                     postcopy_state_get());
-        return -EINVAL;
-    }
     WITH_QEMU_LOCK_GUARD(&in.lock) {
+        if (in.called_off) {
+            /* The listen thread has failed meanwhile, and ends this */
+            return 0;
+        }
+        if (!migrate_postcopy_ready() ||
+            postcopy_state_get() != POSTCOPY_INCOMING_LISTENING) {
+            error_report("CMD_POSTCOPY_HOLD in wrong postcopy state (%d)",
+                         postcopy_state_get());
+            return -EINVAL;
+        }
         in.held = true;
     }
     migrate_set_state(&mis->state, MIGRATION_STATUS_DEVICE,
@@ -128,7 +132,13 @@ bool postcopy_ready_pauses(void)
 {
     QEMU_LOCK_GUARD(&in.lock);
 
-    if (in.held && !in.accepted) {
+    /* Later, this may be a snapshot that cannot be loaded */
+    if (!migrate_postcopy_ready() ||
+        postcopy_state_get() != POSTCOPY_INCOMING_LISTENING) {
+        return false;
+    }
+    /* If it is the listen thread, it does not come back: accept nothing */
+    if (!in.accepted && !qemu_in_coroutine()) {
         in.called_off = true;
     }
     return in.accepted;
@@ -140,11 +150,14 @@ static void postcopy_ready_end_bh(void *opaque)
     MigrationState *s = migrate_get_current();
     Error *err = NULL;
 
+    mis->have_listen_thread = false;
+    postcopy_state_set(POSTCOPY_INCOMING_END);
+
     error_setg(&err, "Post-copy was called off while the destination was held: "
                "the guest runs at the source");
     migrate_set_error(s, err);
-    migrate_set_state(&mis->state, MIGRATION_STATUS_POSTCOPY_READY,
-                      MIGRATION_STATUS_FAILED);
+    /* "device" if devices were still being loaded */
+    migrate_set_state(&mis->state, mis->state, MIGRATION_STATUS_FAILED);
     error_report_err(err);
     if (mis->exit_on_error) {
         exit(EXIT_FAILURE);
@@ -159,8 +172,7 @@ bool postcopy_ready_called_off(MigrationIncomingState *mis)
             return false;
         }
     }
-    mis->have_listen_thread = false;
-    postcopy_state_set(POSTCOPY_INCOMING_END);
+    /* If devices are still being loaded, that ends first */
     migration_bh_schedule(postcopy_ready_end_bh, mis);
     return true;
 }

@@ -30,8 +30,8 @@
 #define POSTCOPY_READY_POLL_MS 100
 
 /*
- * During the hold, so many bytes that did not leave the host yet may lie between
- * us and the destination.  The word has to get past them.
+ * During the hold, so many bytes that did not leave the host yet may lie
+ * between us and the destination.  The word has to get past them.
  */
 #define POSTCOPY_READY_UNSENT_BYTES (128 * 1024)
 
@@ -48,7 +48,7 @@ static struct {
     QemuMutex lock;
     bool holding;
     bool ready;                 /* the destination says so */
-    bool accepted;              /* it will wait for what becomes of the commit */
+    bool accepted;              /* it waits for what becomes of the commit */
     bool asked;                 /* somebody wants the commit */
     bool rp_ended;              /* nothing can be heard of it any more */
     bool kicked;                /* rate_limit_sem was posted by us */

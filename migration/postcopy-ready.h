@@ -26,9 +26,9 @@
  *
  * A destination that has not accepted knows that the source did not commit, so
  * it may end when the connection breaks.  One that has accepted does not know,
- * and waits for recovery; only a source that has committed ever recovers.  In no
- * state does the destination run without POSTCOPY_RUN, which is sent after the
- * commit only, and once more after each recovery.
+ * and waits for recovery; only a source that has committed ever recovers.  In
+ * no state does the destination run without POSTCOPY_RUN, which is sent after
+ * the commit only, and once more after each recovery.
  *
  * docs/devel/migration/postcopy-ready.rst has the whole of it; the model in
  * tests/model/postcopy-ready.pml shows that there are never two owners.
@@ -45,7 +45,7 @@
  * Source; called from any thread
  */
 
-/* Is the phase "hold" going on, so that the migration can still be called off? */
+/* Phase "hold" is going on, and the migration can still be called off. */
 bool postcopy_ready_holds(void);
 
 /*
@@ -94,11 +94,11 @@ void postcopy_ready_recovered(MigrationState *s);
  */
 
 /*
- * Send the package, and then RAM until there is a decision.  Returns 0 if that is
- * the commit.  Then the status is postcopy-active, and the word was given to the
- * channel, which may have an error.  If not, it is for the caller to end the
- * migration, and for its end to start the guest again; the status is still the
- * one before, or "cancelling".
+ * Send the package, and then RAM until there is a decision.  Returns 0 if that
+ * is the commit.  Then the status is postcopy-active, and the word was given to
+ * the channel, which may have an error.  If not, it is for the caller to end
+ * the migration, and for its end to start the guest again; the status is still
+ * the one before, or "cancelling".
  */
 int postcopy_ready_hold(MigrationState *s, const uint8_t *package, size_t size,
                         Error **errp);
@@ -125,8 +125,8 @@ void postcopy_ready_on_accept(bool asked);
 void postcopy_ready_on_end(void);
 
 /*
- * Destination; called by the listen thread, or by the main thread for what is in
- * the package
+ * Destination; called by the listen thread, or by the main thread for what is
+ * in the package
  */
 
 /* MIG_CMD_POSTCOPY_HOLD, _PREPARE.  Negative errno if out of place. */
@@ -137,8 +137,8 @@ int postcopy_ready_handle_prepare(MigrationIncomingState *mis);
 bool postcopy_ready_is_repeated(void);
 
 /*
- * Otherwise, after a hold: the source has committed.  Returns false if there was
- * no hold.
+ * Otherwise, after a hold: the source has committed.  Returns false if there
+ * was no hold.
  */
 bool postcopy_ready_handle_run(MigrationIncomingState *mis);
 

@@ -113,6 +113,11 @@ bool switchover_may_begin(Error **errp)
 {
     MigrationState *s = migrate_get_current();
 
+    if (s->migration_thread_running) {
+        /* It says "failed" before the guest runs again */
+        error_setg(errp, "The last migration is still ending");
+        return false;
+    }
     if (s->parameters.postcopy_after_passes && !migrate_postcopy_ram()) {
         error_setg(errp, "Parameter 'postcopy-after-passes' needs capability "
                    "'postcopy-ram': set it, or set the parameter to 0");

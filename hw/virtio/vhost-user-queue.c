@@ -19,8 +19,8 @@
  * The work.  The lock is held, and nothing else may be.
  *
  * QIOChannelSocket would sleep here now and then: while the chardev reads, it
- * makes the socket blocking, and that is a property of the socket, not of one of
- * its descriptors.  MSG_DONTWAIT is a property of the call.
+ * makes the socket blocking, and that is a property of the socket, not of one
+ * of its descriptors.  MSG_DONTWAIT is a property of the call.
  */
 
 bool vhost_user_queue_replied(VhostUserQueueMsg *msg)
