@@ -173,19 +173,24 @@ static void end_cancel_accept(SwRig *rig)
  */
 
 /* Nothing makes the source run */
-static void expect_given_away(SwRig *rig)
+static void expect_source_is_still(SwRig *rig)
 {
     g_autofree char *cancel = NULL;
     unsigned beats = sw_guest_beats(rig->src->guest);
 
-    sw_status_wait(rig->src->mon, "postcopy-paused");
-    sw_status_wait(rig->dst->mon, "postcopy-paused");
     cancel = sw_qmp_error(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
     qobject_unref(sw_qmp_try(rig->src->mon, "{ 'execute': 'cont' }"));
     sw_guest_wait_silence(rig->src->guest, 300);
     g_assert_false(sw_vm_in_state(rig->src, "running"));
     g_assert_cmpuint(sw_guest_beats(rig->src->guest), ==, beats);
     g_assert_cmpuint(sw_event_count(rig->src->mon, "RESUME"), ==, 0);
+}
+
+static void expect_given_away(SwRig *rig)
+{
+    sw_status_wait(rig->src->mon, "postcopy-paused");
+    sw_status_wait(rig->dst->mon, "postcopy-paused");
+    expect_source_is_still(rig);
 }
 
 static void recover_and_complete(SwRig *rig)
@@ -240,6 +245,27 @@ static void end_cut_after(SwRig *rig)
     sw_proxy_cut(rig->proxy);
     expect_given_away(rig);
     recover_and_complete(rig);
+}
+
+/*
+ * All memory has gone over, and the destination says that it needs nothing more;
+ * the source does not hear it.  For all it knows it may still be needed.
+ *
+ * Unpatched QEMU runs the guest on the source then, as well.
+ */
+static void end_lose_completion(SwRig *rig)
+{
+    sw_hold_limited(rig);
+    sw_hold_continue(rig);
+    sw_status_wait(rig->dst->mon, "postcopy-active");
+    sw_proxy_withhold(rig->proxy, SW_TO_SOURCE);
+    sw_hold_unlimit(rig);
+    sw_status_wait(rig->dst->mon, "completed");
+    sw_proxy_cut(rig->proxy);
+
+    sw_status_wait(rig->src->mon, "postcopy-paused");
+    sw_expect_guest_working(rig->dst->guest);
+    expect_source_is_still(rig);
 }
 
 /* Committed, and both break at once: what is left of the guest waits */
@@ -401,6 +427,11 @@ static const SwCase cases[] = {
         .proxied = true,
         .capabilities = { "postcopy-preempt" },
         .end = end_cut_after,
+    }, {
+        .path = "cut/completion",
+        SW_READY_CASE,
+        .proxied = true,
+        .end = end_lose_completion,
     }, {
         .path = "cut/after/source-dies",
         .full = true,
