@@ -488,6 +488,7 @@ static const SwCase cases[] = {
         .path = "back/stop",
         .full = true,
         SW_READY_CASE,
+        .off = true,
         .end = end_stopped,
     }, {
         .path = "back/reset",
