@@ -34,7 +34,8 @@
  * Says: SO READY <ndisks>, SO HB <n>, SO IO <operations> <errors>,
  * SO OK <command> ..., SO FAIL <command> <reason>, SO PANIC <text>
  *
- * Obeys: mode <mode>, verify, stats, netstats, present <disk>, poweroff
+ * Obeys: mode <mode>, verify, stats [<disk>], netstats [<card> <CPU>],
+ * present <disk>, poweroff
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -219,7 +220,7 @@ static void say_io(void)
 {
     uint64_t ops, errors;
 
-    io_stats(&ops, &errors);
+    io_stats(NULL, &ops, &errors);
     say("SO IO %" PRIu64 " %" PRIu64, ops, errors);
 }
 
@@ -292,8 +293,19 @@ static void obey_stats(void)
 {
     uint64_t ops, errors;
 
-    io_stats(&ops, &errors);
+    io_stats(NULL, &ops, &errors);
     say("SO OK stats %" PRIu64 " %" PRIu64, ops, errors);
+}
+
+static void obey_stats_of(const char *disk)
+{
+    uint64_t ops, errors;
+
+    if (io_stats(disk, &ops, &errors)) {
+        say("SO OK stats %" PRIu64 " %" PRIu64, ops, errors);
+    } else {
+        say("SO FAIL stats no such disk: %s", disk);
+    }
 }
 
 static void obey_netstats(void)
@@ -302,6 +314,19 @@ static void obey_netstats(void)
 
     net_stats(&sent, &received);
     say("SO OK netstats %" PRIu64 " %" PRIu64, sent, received);
+}
+
+static void obey_netstats_of(const char *card_and_cpu)
+{
+    unsigned card, cpu;
+    uint64_t returned;
+
+    if (sscanf(card_and_cpu, "%u %u", &card, &cpu) == 2 &&
+        net_returned(card, cpu, &returned)) {
+        say("SO OK netstats %" PRIu64, returned);
+    } else {
+        say("SO FAIL netstats no such card or CPU: %s", card_and_cpu);
+    }
 }
 
 static void obey_present(const char *disk)
@@ -327,8 +352,12 @@ static void obey(const char *line)
         obey_verify();
     } else if (!strcmp(line, "stats")) {
         obey_stats();
+    } else if (!strncmp(line, "stats ", 6)) {
+        obey_stats_of(line + 6);
     } else if (!strcmp(line, "netstats")) {
         obey_netstats();
+    } else if (!strncmp(line, "netstats ", 9)) {
+        obey_netstats_of(line + 9);
     } else if (!strncmp(line, "present ", 8)) {
         obey_present(line + 8);
     } else if (!strcmp(line, "poweroff")) {

@@ -44,6 +44,7 @@ typedef struct Disk {
     char name[32];
     int fd;
     uint64_t blocks;
+    atomic_ullong ops, errors;
 } Disk;
 
 typedef struct LogEntry {
@@ -53,7 +54,7 @@ typedef struct LogEntry {
 
 /* All fields belong to the worker's own thread once it runs. */
 typedef struct Worker {
-    const Disk *disk;
+    Disk *disk;
     uint64_t first;             /* first block of the region */
     unsigned blocks;
     LogEntry *log;
@@ -64,7 +65,7 @@ typedef struct Worker {
 } Worker;
 
 static struct {
-    /* set by io_start() before there are workers */
+    /* set by io_start() before there are workers, but for the counters */
     Disk disk[MAX_DISKS];
     unsigned disks;
     unsigned workers;
@@ -73,7 +74,6 @@ static struct {
     /* atomic */
     _Atomic IoMode mode;
     atomic_uint order;          /* number of verifications ordered */
-    atomic_ullong ops, errors;
     atomic_bool mismatch;       /* a block was not what it should be */
 
     /* under lock */
@@ -111,10 +111,21 @@ IoMode io_mode_by_name(const char *name)
     return mode;
 }
 
-void io_stats(uint64_t *ops, uint64_t *errors)
+bool io_stats(const char *name, uint64_t *ops, uint64_t *errors)
 {
-    *ops = atomic_load(&io.ops);
-    *errors = atomic_load(&io.errors);
+    bool found = !name;
+
+    *ops = *errors = 0;
+    for (unsigned i = 0; i < io.disks; i++) {
+        Disk *disk = &io.disk[i];
+
+        if (!name || !strcmp(name, disk->name)) {
+            *ops += atomic_load(&disk->ops);
+            *errors += atomic_load(&disk->errors);
+            found = true;
+        }
+    }
+    return found;
 }
 
 /* ---- one operation ------------------------------------------------------ */
@@ -127,9 +138,9 @@ static unsigned worker_random(Worker *w, unsigned below)
     return (w->random >> 16) % below;
 }
 
-static bool count(bool ok)
+static bool count(Worker *w, bool ok)
 {
-    atomic_fetch_add(ok ? &io.ops : &io.errors, 1);
+    atomic_fetch_add(ok ? &w->disk->ops : &w->disk->errors, 1);
     return ok;
 }
 
@@ -145,8 +156,8 @@ static void write_block(Worker *w, unsigned i)
     stamp_fill(w->buf, w->disk->index, w->first + i, e->generation + 1);
     e->known = false;
     e->generation++;
-    e->known = count(pwrite(w->disk->fd, w->buf, BLOCK_BYTES,
-                            worker_offset(w, i)) == BLOCK_BYTES);
+    e->known = count(w, pwrite(w->disk->fd, w->buf, BLOCK_BYTES,
+                               worker_offset(w, i)) == BLOCK_BYTES);
 }
 
 static bool check_block(const Worker *w, unsigned i, const void *data)
@@ -171,7 +182,8 @@ static bool read_blocks(Worker *w, unsigned i, unsigned n)
 {
     ssize_t size = (ssize_t)n * BLOCK_BYTES;
 
-    if (!count(pread(w->disk->fd, w->buf, size, worker_offset(w, i)) == size)) {
+    if (!count(w, pread(w->disk->fd, w->buf, size,
+                        worker_offset(w, i)) == size)) {
         return false;
     }
     for (unsigned k = 0; k < n; k++) {
@@ -184,7 +196,7 @@ static bool read_blocks(Worker *w, unsigned i, unsigned n)
 
 static void flush_disk(Worker *w)
 {
-    count(fdatasync(w->disk->fd) == 0);
+    count(w, fdatasync(w->disk->fd) == 0);
 }
 
 static void discard_chunk(Worker *w, unsigned i)
@@ -194,7 +206,7 @@ static void discard_chunk(Worker *w, unsigned i)
     for (unsigned k = 0; k < CHUNK_BLOCKS; k++) {
         w->log[i + k].known = false;
     }
-    count(ioctl(w->disk->fd, BLKDISCARD, range) == 0);
+    count(w, ioctl(w->disk->fd, BLKDISCARD, range) == 0);
 }
 
 /* A random known block, or -1 if a good number of tries found none. */
@@ -407,7 +419,7 @@ static void *worker_main(void *opaque)
     return NULL;
 }
 
-static Worker *worker_new(const Disk *disk, unsigned n, const IoConfig *config)
+static Worker *worker_new(Disk *disk, unsigned n, const IoConfig *config)
 {
     uint64_t stride = disk->blocks / config->depth / CHUNK_BLOCKS *
                       CHUNK_BLOCKS;
@@ -432,7 +444,7 @@ static Worker *worker_new(const Disk *disk, unsigned n, const IoConfig *config)
     return w;
 }
 
-static void start_workers(const Disk *disk, const IoConfig *config)
+static void start_workers(Disk *disk, const IoConfig *config)
 {
     pthread_t thread;
 

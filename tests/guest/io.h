@@ -61,8 +61,9 @@ const char *io_set_mode(IoMode mode);
 const char *io_verify(void);
 
 /*
- * Any thread: operations completed and failed so far.
+ * Any thread: operations completed and failed so far, on the disk @name or, if
+ * that is NULL, on all of them.  False if there is no such disk.
  */
-void io_stats(uint64_t *ops, uint64_t *errors);
+bool io_stats(const char *name, uint64_t *ops, uint64_t *errors);
 
 #endif

@@ -4,6 +4,10 @@
  *
  * Frames are of a protocol for experiments, so that nothing else in the guest
  * cares, and go to an address that nobody has; they come back to ours.
+ *
+ * A card has a queue for each CPU, if it has so many, and the kernel takes the
+ * queue of the CPU that sends.  So the frames of one turn are sent by one CPU,
+ * those of the next turn by the next one, and each says which it was.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +16,7 @@
 #include <netpacket/packet.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,15 +29,22 @@
 #include "serial.h"
 
 #define PROTOCOL 0x88b5
-#define FRAME_SIZE 128
+#define NET_CPUS_MAX 256
+
+typedef struct Frame {
+    struct ether_header header;
+    uint16_t cpu;
+    unsigned char rest[128 - sizeof(struct ether_header) - sizeof(uint16_t)];
+} __attribute__((packed)) Frame;
 
 typedef struct Nic {
     int fd;
-    unsigned char frame[FRAME_SIZE];
+    Frame frame;
+    atomic_uint_fast64_t returned[NET_CPUS_MAX];
 } Nic;
 
 static Nic all[NET_NICS_MAX];
-static unsigned n_nics, period;
+static unsigned n_nics, n_cpus, period;
 static atomic_uint_fast64_t n_sent, n_received;
 
 static void nic_ioctl(int fd, unsigned long request, struct ifreq *ifr)
@@ -49,7 +61,7 @@ static void nic_open(Nic *nic, unsigned i)
     struct sockaddr_ll addr = {
         .sll_family = AF_PACKET, .sll_protocol = htons(PROTOCOL),
     };
-    struct ether_header *header = (struct ether_header *)nic->frame;
+    struct ether_header *header = &nic->frame.header;
 
     snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "eth%u", i);
     nic->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(PROTOCOL));
@@ -70,20 +82,48 @@ static void nic_open(Nic *nic, unsigned i)
     }
 }
 
+static void go_to_cpu(unsigned cpu)
+{
+    cpu_set_t cpus;
+
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    if (sched_setaffinity(0, sizeof(cpus), &cpus) < 0) {
+        fatal("CPU %u", cpu);
+    }
+}
+
+static void nic_send(Nic *nic, unsigned cpu)
+{
+    nic->frame.cpu = cpu;
+    n_sent += send(nic->fd, &nic->frame, sizeof(nic->frame),
+                   MSG_DONTWAIT) == sizeof(nic->frame);
+}
+
+static void nic_receive(Nic *nic)
+{
+    Frame frame;
+
+    while (recv(nic->fd, &frame, sizeof(frame), MSG_DONTWAIT) > 0) {
+        n_received++;
+        if (frame.cpu < n_cpus) {
+            nic->returned[frame.cpu]++;
+        }
+    }
+}
+
 static void *net_main(void *opaque)
 {
-    char buf[FRAME_SIZE];
+    for (unsigned turn = 0;; turn++) {
+        unsigned cpu = turn % n_cpus;
 
-    for (;;) {
+        go_to_cpu(cpu);
         for (unsigned i = 0; i < n_nics; i++) {
-            n_sent += send(all[i].fd, all[i].frame, FRAME_SIZE,
-                           MSG_DONTWAIT) == FRAME_SIZE;
+            nic_send(&all[i], cpu);
         }
         poll(NULL, 0, period);
         for (unsigned i = 0; i < n_nics; i++) {
-            while (recv(all[i].fd, buf, sizeof(buf), MSG_DONTWAIT) > 0) {
-                n_received++;
-            }
+            nic_receive(&all[i]);
         }
     }
     return opaque;
@@ -97,6 +137,8 @@ void net_start(unsigned nics, unsigned period_ms)
         errno = ERANGE;
         fatal("so.nics=%u", nics);
     }
+    n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    n_cpus = n_cpus < NET_CPUS_MAX ? n_cpus : NET_CPUS_MAX;
     for (unsigned i = 0; i < nics; i++) {
         nic_open(&all[i], i);
     }
@@ -111,4 +153,13 @@ void net_stats(uint64_t *sent, uint64_t *received)
 {
     *sent = n_sent;
     *received = n_received;
+}
+
+bool net_returned(unsigned nic, unsigned cpu, uint64_t *frames)
+{
+    if (nic >= n_nics || cpu >= n_cpus) {
+        return false;
+    }
+    *frames = all[nic].returned[cpu];
+    return true;
 }
