@@ -18,6 +18,8 @@
 #include "trace.h"
 #include "vhost-user-pipeline-internal.h"
 
+#define PIPELINE_LOOK_MS 100
+
 /* The socket, if there is nothing between it and the messages */
 static QIOChannelSocket *pipeline_socket(VhostUserPipeline *pl)
 {
@@ -526,6 +528,16 @@ int vhost_user_pipeline_get_msgfd(VhostUserPipeline *pl)
     fd = pl->last->reply_fd;
     pl->last->reply_fd = -1;
     return fd;
+}
+
+void vhost_user_pipeline_settle(VhostUserPipeline *pl)
+{
+    assert(!bql_locked());
+
+    /* Nobody tells when the queue is cleared: look again now and then */
+    while (!vhost_user_queue_wait(&pl->q, NULL, PIPELINE_LOOK_MS)) {
+        /* A backend may take as long as it likes; only we wait for it */
+    }
 }
 
 static int pipeline_find_dev(VhostUserPipeline *pl, struct vhost_dev *dev)

@@ -71,4 +71,11 @@ void vhost_user_pipeline_set_blk(VhostUserPipeline *pl,
 void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
                               bool started);
 
+/*
+ * Called without the BQL, by a thread that is going to take it and to write
+ */
+
+/* Wait until everything that was queued is answered. */
+void vhost_user_pipeline_settle(VhostUserPipeline *pl);
+
 #endif /* HW_VIRTIO_VHOST_USER_PIPELINE_H */
