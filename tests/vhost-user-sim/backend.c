@@ -162,3 +162,39 @@ void sim_backend_disconnect(SimBackend *backend)
 {
     sim_loop_call(backend->loop, do_disconnect, backend);
 }
+
+static void fill_in_region(VuDev *vu, VhostUserMemoryRegion *region)
+{
+    unsigned i;
+
+    for (i = 0; i < vu->nregions; i++) {
+        VuDevRegion *r = &vu->regions[i];
+
+        if (r->gpa == region->guest_phys_addr) {
+            region->userspace_addr = r->mmap_addr + r->mmap_offset;
+        }
+    }
+}
+
+/*
+ * libvhost-user of QEMU 10.0 fills them in, but into a copy of what it sends.
+ * It does not touch its regions before the next message.
+ */
+void sim_backend_fill_in(SimBackend *backend, SimMessage *reply)
+{
+    VhostUserMemory table;
+    VhostUserMemRegMsg single;
+    unsigned i;
+
+    if (reply->hdr.kind == VHOST_USER_ADD_MEM_REG) {
+        memcpy(&single, reply->payload, sizeof(single));
+        fill_in_region(&backend->vu, &single.region);
+        memcpy(reply->payload, &single, sizeof(single));
+        return;
+    }
+    memcpy(&table, reply->payload, sizeof(table));
+    for (i = 0; i < MIN(table.nregions, ARRAY_SIZE(table.regions)); i++) {
+        fill_in_region(&backend->vu, &table.regions[i]);
+    }
+    memcpy(reply->payload, &table, sizeof(table));
+}

@@ -11,6 +11,7 @@
 
 #include "device.h"
 #include "loop.h"
+#include "message.h"
 
 typedef struct SimBackendClass {
     VuDevIface iface;       /* what libvhost-user asks the class itself */
@@ -41,6 +42,12 @@ void sim_backend_free(SimBackend *backend);
 /* From the wire's thread.  connect() takes @sock */
 void sim_backend_connect(SimBackend *backend, int sock);
 void sim_backend_disconnect(SimBackend *backend);
+
+/*
+ * In post-copy, from the wire's thread while @reply, to a message about regions,
+ * is on its way: the frontend shall know where they are mapped.
+ */
+void sim_backend_fill_in(SimBackend *backend, SimMessage *reply);
 
 /*
  * In the loop's thread: vu_queue_pop(), which returns NULL only if the guest is

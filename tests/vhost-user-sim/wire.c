@@ -7,6 +7,7 @@
 #include <poll.h>
 #include "qapi/error.h"
 #include "libvhost-user.h"
+#include "backend.h"
 #include "wire.h"
 
 typedef enum WireState {
@@ -167,6 +168,9 @@ static void answer(Wire *wire, SimMessage *msg)
     SimFaultType type = wire->fault.type;
 
     hide_features(wire, msg);
+    if (dev->backend && wire->in_postcopy && is_mem_table(msg)) {
+        sim_backend_fill_in(dev->backend, msg);
+    }
     sim_fault_alter(&wire->fault, msg);
 
     /* Before the frontend can know: who has the reply can trust the counts */
