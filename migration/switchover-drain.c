@@ -138,8 +138,17 @@ void switchover_sleep_unlocked(SwitchoverState *so, int64_t ms)
 }
 
 typedef struct SwitchoverRound {
-    unsigned pending;           /* atomic */
+    /* Atomic */
+    unsigned refs;
+    unsigned pending;
 } SwitchoverRound;
+
+static void switchover_round_unref(SwitchoverRound *round)
+{
+    if (qatomic_fetch_dec(&round->refs) == 1) {
+        g_free(round);
+    }
+}
 
 static void switchover_round_arrived(void *opaque)
 {
@@ -148,14 +157,14 @@ static void switchover_round_arrived(void *opaque)
     if (qatomic_fetch_dec(&round->pending) == 1) {
         aio_wait_kick();
     }
-    g_atomic_rc_box_release(round);
+    switchover_round_unref(round);
 }
 
 static void switchover_round_visit(SwitchoverRound *round, AioContext *ctx)
 {
+    qatomic_inc(&round->refs);
     qatomic_inc(&round->pending);
-    aio_bh_schedule_oneshot(ctx, switchover_round_arrived,
-                            g_atomic_rc_box_acquire(round));
+    aio_bh_schedule_oneshot(ctx, switchover_round_arrived, round);
 }
 
 static int switchover_round_visit_iothread(Object *obj, void *opaque)
@@ -172,19 +181,21 @@ static int switchover_round_visit_iothread(Object *obj, void *opaque)
 int switchover_round(SwitchoverState *so, int64_t deadline_ns,
                      bool main_context)
 {
-    SwitchoverRound *round = g_atomic_rc_box_new0(SwitchoverRound);
+    SwitchoverRound *round = g_new0(SwitchoverRound, 1);
     int ret = 0;
+
+    round->refs = 1;
 
     object_child_foreach(object_get_objects_root(),
                          switchover_round_visit_iothread, round);
     if (main_context) {
         switchover_round_visit(round, qemu_get_aio_context());
     }
-    while (!ret && qatomic_read(&round->pending)) {
+    while (!ret && qatomic_load_acquire(&round->pending)) {
         ret = switchover_sleep(so, deadline_ns);
     }
 
-    g_atomic_rc_box_release(round);
+    switchover_round_unref(round);
     return ret;
 }
 

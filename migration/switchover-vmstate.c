@@ -10,9 +10,24 @@
 #include "migration/switchover-vmstate.h"
 #include "qemu/main-loop.h"
 
+/*
+ * The last stop of the VM comes after migration_shutdown(), which gives up the
+ * object that the parameters are in.  At the first start this keeps it.
+ */
+static void switchover_keep_migration(void)
+{
+    static bool kept;
+
+    if (!kept) {
+        object_ref(OBJECT(migrate_get_current()));
+        kept = true;
+    }
+}
+
 bool switchover_parallel_vmstate_change(void)
 {
     assert(bql_locked());
+    switchover_keep_migration();
     return migrate_parallel_vmstate_change();
 }
 

@@ -55,6 +55,8 @@ struct VhostUserPipeline {
     uint64_t status;
     bool table_known;
     GByteArray *table;          /* SET_MEM_TABLE, and the files */
+
+    QLIST_ENTRY(VhostUserPipeline) next;
 };
 
 /* vhost-user-vmstate.c */

@@ -20,6 +20,10 @@
 
 #define PIPELINE_LOOK_MS 100
 
+/* All that there are, under the BQL */
+static QLIST_HEAD(, VhostUserPipeline) pipelines =
+    QLIST_HEAD_INITIALIZER(pipelines);
+
 /* The socket, if there is nothing between it and the messages */
 static QIOChannelSocket *pipeline_socket(VhostUserPipeline *pl)
 {
@@ -576,12 +580,15 @@ void vhost_user_pipeline_dev_init(VhostUserPipeline *pl, struct vhost_dev *dev)
     }
 }
 
-void vhost_user_pipeline_dev_cleanup(VhostUserPipeline *pl,
-                                     struct vhost_dev *dev)
+void vhost_user_pipeline_dev_cleanup(struct vhost_dev *dev)
 {
-    vhost_user_pipeline_note(pl, dev, false);
-    if (pl->first == dev) {
-        pl->first = NULL;
+    VhostUserPipeline *pl;
+
+    QLIST_FOREACH(pl, &pipelines, next) {
+        vhost_user_pipeline_note(pl, dev, false);
+        if (pl->first == dev) {
+            pl->first = NULL;
+        }
     }
 }
 
@@ -602,6 +609,7 @@ VhostUserPipeline *vhost_user_pipeline_new(VhostUserState *user)
     pl->kicks = g_array_new(false, false, sizeof(VhostUserKick));
     pl->table = g_byte_array_new();
     vhost_user_queue_init(&pl->q);
+    QLIST_INSERT_HEAD(&pipelines, pl, next);
     vmstate_parallel_register(&pl->parallel, &vhost_user_vmstate_ops);
     return pl;
 }
@@ -611,6 +619,7 @@ void vhost_user_pipeline_free(VhostUserPipeline *pl)
     assert(bql_locked());
 
     vmstate_parallel_unregister(&pl->parallel);
+    QLIST_REMOVE(pl, next);
     vhost_user_queue_destroy(&pl->q);
     if (pl->known_sioc) {
         object_unref(OBJECT(pl->known_sioc));

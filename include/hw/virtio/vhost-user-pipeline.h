@@ -58,10 +58,14 @@ int vhost_user_pipeline_read(VhostUserPipeline *pl, void *buf, int size);
 /* A file descriptor that came with the reply, or -1. */
 int vhost_user_pipeline_get_msgfd(VhostUserPipeline *pl);
 
-/* @dev can be talked to from now on; or not any more. */
+/* @dev can be talked to from now on. */
 void vhost_user_pipeline_dev_init(VhostUserPipeline *pl, struct vhost_dev *dev);
-void vhost_user_pipeline_dev_cleanup(VhostUserPipeline *pl,
-                                     struct vhost_dev *dev);
+
+/*
+ * @dev cannot be talked to any more.  Its pipeline may not exist any more: a
+ * network card's goes away with its first pair of queues.
+ */
+void vhost_user_pipeline_dev_cleanup(struct vhost_dev *dev);
 
 /* It is the connection of a disk. */
 void vhost_user_pipeline_set_blk(VhostUserPipeline *pl,
