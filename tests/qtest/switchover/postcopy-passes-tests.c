@@ -98,7 +98,7 @@ static void end_held(SwRig *rig)
     sw_hold_expect_completed(rig);
 }
 
-/* The guest rests, and what it writes in the third pass at most is little */
+/* Little is written, and in a shorter pass less */
 static void end_converges(SwRig *rig)
 {
     set_passes(rig, 4);
@@ -173,7 +173,7 @@ static const SwCase cases[] = {
         .path = "passes/converges",
         SW_READY_BASE,
         .driver = &sw_nbd,
-        .dirty_mib_per_s = 1,
+        .dirty_mib_per_s = 5,
         .dirty_mib = 32,
         .ready = SW_BOTH,
         .end = end_converges,
