@@ -44,8 +44,8 @@ void sim_backend_connect(SimBackend *backend, int sock);
 void sim_backend_disconnect(SimBackend *backend);
 
 /*
- * In post-copy, from the wire's thread while @reply, to a message about regions,
- * is on its way: the frontend shall know where they are mapped.
+ * In post-copy, from the wire's thread while @reply, to a message about
+ * regions, is on its way: the frontend shall know where they are mapped.
  */
 void sim_backend_fill_in(SimBackend *backend, SimMessage *reply);
 

@@ -248,8 +248,8 @@ static void end_cut_after(SwRig *rig)
 }
 
 /*
- * All memory has gone over, and the destination says that it needs nothing more;
- * the source does not hear it.  For all it knows it may still be needed.
+ * All memory has gone over, and the destination says that it needs nothing
+ * more; the source does not hear it.  For all it knows it may still be needed.
  *
  * Unpatched QEMU runs the guest on the source then, as well.
  */
