@@ -66,6 +66,7 @@ check: all stock guest
 .PHONY: check-full
 check-full: all stock guest
 	@scripts/fetch-peer || echo 'Going on: tests against that peer are skipped.'
+	@scripts/install-deps --optional
 	@scripts/build-qemu patched --sanitize
 	@scripts/run-tests --full
 

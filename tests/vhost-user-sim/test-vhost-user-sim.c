@@ -15,7 +15,9 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/syscall.h>
 #include "qapi/error.h"
+#include "qemu/memfd.h"
 #include "qemu/sockets.h"
 #include "qobject/qlist.h"
 #include "standard-headers/linux/virtio_blk.h"
@@ -590,6 +592,70 @@ static void test_dirty_log(Fixture *f, const void *args)
     guest_memory_free(mem);
 }
 
+static bool has_userfaultfd(void)
+{
+    int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
+static void enter_postcopy(int fd)
+{
+    SimMessage *advised;
+
+    fe_send(fd, VHOST_USER_POSTCOPY_ADVISE, 0, "", 0, NULL, 0);
+    advised = fe_receive(fd);
+    g_assert_cmpint(advised->n_fds, ==, 1);
+    sim_message_free(advised);
+    fe_send(fd, VHOST_USER_POSTCOPY_LISTEN, SIM_FLAG_NEED_REPLY, "", 0, NULL,
+            0);
+    g_assert_cmpint(fe_receive_u64(fd, VHOST_USER_POSTCOPY_LISTEN), ==, 0);
+}
+
+/* Where the simulator says that it has mapped a page that we send to it */
+static uint64_t map_a_page(int fd)
+{
+    VhostUserMemory table = {
+        .nregions = 1,
+        .regions[0] = { .guest_phys_addr = 0x10000000, .memory_size = 4096 },
+    };
+    int memfd = qemu_memfd_create("guest", 4096, false, 0, 0, &error_abort);
+    SimMessage *mapped;
+
+    fe_send(fd, VHOST_USER_SET_MEM_TABLE, 0, &table, sizeof(table), &memfd, 1);
+    close(memfd);
+    mapped = fe_receive(fd);
+    g_assert_cmpint(mapped->hdr.size, ==, sizeof(table));
+    memcpy(&table, mapped->payload, sizeof(table));
+    sim_message_free(mapped);
+    /* We would know now what a fault is about */
+    fe_send_u64(fd, VHOST_USER_SET_MEM_TABLE, 0);
+    return table.regions[0].userspace_addr;
+}
+
+/* With libvhost-user's own answer, this is the address that it was sent */
+static void test_postcopy(Fixture *f, const void *args)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/maps", sim_pid(f->sim));
+    g_autofree char *begin = NULL;
+    g_autofree char *maps = NULL;
+
+    if (!has_userfaultfd()) {
+        g_test_skip("userfaultfd is not available");
+        return;
+    }
+    enter_postcopy(f->fd);
+    begin = g_strdup_printf("\n%" PRIx64 "-", map_a_page(f->fd));
+    fe_send(f->fd, VHOST_USER_POSTCOPY_END, SIM_FLAG_NEED_REPLY, "", 0, NULL,
+            0);
+    g_assert_cmpint(fe_receive_u64(f->fd, VHOST_USER_POSTCOPY_END), ==, 0);
+    g_assert_true(g_file_get_contents(path, &maps, NULL, NULL));
+    g_assert_nonnull(strstr(maps, begin));
+}
+
 static const uint8_t sent[] = {
     1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16, 0x88, 0xb5, 'h', 'e', 'y',
 };
@@ -893,6 +959,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vhost-user-sim/features", test_features);
     ADD("data/blk", test_blk);
     ADD("data/dirty-log", test_dirty_log);
+    ADD("data/postcopy", test_postcopy);
     g_test_add_func("/vhost-user-sim/data/net", test_net);
     g_test_add_func("/vhost-user-sim/data/net-drop", test_net_drop);
     g_test_add_func("/vhost-user-sim/client", test_client);

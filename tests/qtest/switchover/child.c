@@ -103,17 +103,27 @@ void sw_child_thaw(SwChild *child)
     kill(-child->pid, SIGCONT);
 }
 
+static void end_child(SwChild *child, int signum)
+{
+    if (sw_child_alive(child)) {
+        g_autofree char *what = g_strdup_printf("%s to end", child->name);
+
+        kill(-child->pid, signum);
+        sw_wait_until(child_gone, child, SW_WAIT_MS, what);
+    }
+}
+
+void sw_child_kill(SwChild *child)
+{
+    end_child(child, SIGKILL);
+}
+
 void sw_child_free(SwChild *child)
 {
     if (!child) {
         return;
     }
-    if (sw_child_alive(child)) {
-        g_autofree char *what = g_strdup_printf("%s to end", child->name);
-
-        kill(-child->pid, SIGTERM);
-        sw_wait_until(child_gone, child, SW_WAIT_MS, what);
-    }
+    end_child(child, SIGTERM);
     qtest_remove_abrt_handler(child);
     children = g_slist_remove(children, child);
     g_free(child->name);

@@ -25,6 +25,9 @@ bool sw_child_alive(SwChild *child);
 void sw_child_freeze(SwChild *child);
 void sw_child_thaw(SwChild *child);
 
+/* As if it had crashed: SIGKILL, also if it is stopped.  It is gone then. */
+void sw_child_kill(SwChild *child);
+
 void sw_child_free(SwChild *child);
 
 /* When the test aborts: kills them all without waiting for anything */

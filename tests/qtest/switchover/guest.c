@@ -221,9 +221,9 @@ char *sw_guest_cmd(SwGuest *guest, const char *cmd)
     return g_strdup(g_strchug(answer + strlen(ok)));
 }
 
-int64_t sw_guest_ops(SwGuest *guest)
+static int64_t guest_ops(SwGuest *guest, const char *cmd)
 {
-    g_autofree char *stats = sw_guest_cmd(guest, "stats");
+    g_autofree char *stats = sw_guest_cmd(guest, cmd);
     long long ops, errors;
 
     SW_CHECK(sscanf(stats, "%lld %lld", &ops, &errors) == 2,
@@ -231,6 +231,26 @@ int64_t sw_guest_ops(SwGuest *guest)
     SW_CHECK(errors == 0, "%s: %lld failed operations in the guest",
              guest->name, errors);
     return ops;
+}
+
+int64_t sw_guest_ops(SwGuest *guest)
+{
+    return guest_ops(guest, "stats");
+}
+
+int64_t sw_guest_disk_ops(SwGuest *guest, const char *name)
+{
+    g_autofree char *cmd = g_strdup_printf("stats %s", name);
+
+    return guest_ops(guest, cmd);
+}
+
+int64_t sw_guest_frames(SwGuest *guest, unsigned card, unsigned cpu)
+{
+    g_autofree char *cmd = g_strdup_printf("netstats %u %u", card, cpu);
+    g_autofree char *frames = sw_guest_cmd(guest, cmd);
+
+    return g_ascii_strtoll(frames, NULL, 10);
 }
 
 typedef struct DiskPresence {

@@ -44,6 +44,12 @@ void sw_guest_wait_disk(SwGuest *guest, const char *name, bool present);
 /* I/O operations completed so far; that any failed fails the test */
 int64_t sw_guest_ops(SwGuest *guest);
 
+/* The same, on the disk @name only */
+int64_t sw_guest_disk_ops(SwGuest *guest, const char *name);
+
+/* Frames that vCPU @cpu sent on card number @card, and that came back there */
+int64_t sw_guest_frames(SwGuest *guest, unsigned card, unsigned cpu);
+
 /* Waits for @n more heartbeats: the guest runs, here */
 void sw_guest_wait_beats(SwGuest *guest, unsigned n);
 

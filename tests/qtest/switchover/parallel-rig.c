@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Switchover tests: a guest on simulated vhost-user devices
+ * Switchover tests: a guest on vhost-user devices
  */
 
 #include "qemu/osdep.h"
+#include <sys/syscall.h>
 #include "qobject/qlist.h"
 #include "switchover/harness.h"
+#include "switchover/parallel-host.h"
 #include "switchover/parallel-rig.h"
 
 /* Heartbeats that prove that a guest runs */
@@ -17,94 +19,6 @@
 /* In bytes per second; the fast one is libvirt's "unlimited" */
 #define SLOW_BANDWIDTH INT64_C(1048576)
 #define UNLIMITED_BANDWIDTH INT64_C(9223372036853727232)
-
-unsigned par_disks(const ParCase *c)
-{
-    return c->disks ?: 2;
-}
-
-unsigned par_queues(const ParCase *c)
-{
-    return c->queues ?: 2;
-}
-
-const char *par_disk(unsigned n)
-{
-    static const char *const names[PAR_DISKS_MAX] = {
-        "disk0", "disk1", "disk2", "disk3",
-    };
-
-    return names[n % PAR_DISKS_MAX];
-}
-
-const char *par_nic(unsigned n)
-{
-    static const char *const names[PAR_NICS_MAX] = {
-        "nic0", "nic1", "nic2", "nic3",
-    };
-
-    return names[n % PAR_NICS_MAX];
-}
-
-static SwSim *host_sim(ParHost *host, const char *device)
-{
-    return host->lone && g_str_equal(device, "disk0") ? host->lone : host->sim;
-}
-
-SwSim *par_sim(ParRig *rig, const char *device)
-{
-    return host_sim(&rig->host[rig->here], device);
-}
-
-SwSim *par_dst_sim(ParRig *rig, const char *device)
-{
-    return host_sim(&rig->host[!rig->here], device);
-}
-
-/*
- * Hosts
- */
-
-static void add_disk_words(ParRig *rig, unsigned host, unsigned n,
-                           GPtrArray *words)
-{
-    g_ptr_array_add(words, g_strdup("--blk"));
-    g_ptr_array_add(words, g_strdup_printf(
-        "disk%u,queues=%u,size=64M,file=%s/disk%u.img,listen=%s/disk%u.%u",
-        n, par_queues(rig->c), rig->dir, n, rig->dir, n, host));
-}
-
-static SwSim *start_sim(ParRig *rig, const char *what, unsigned host,
-                        GPtrArray *words)
-{
-    g_autofree char *name = g_strdup_printf("%s%u", what, host);
-    SwSim *sim;
-
-    g_ptr_array_add(words, NULL);
-    sim = sw_sim_new(rig->dir, name, (const char *const *)words->pdata);
-    g_ptr_array_set_size(words, 0);
-    return sim;
-}
-
-static void start_host(ParRig *rig, unsigned host)
-{
-    g_autoptr(GPtrArray) words = g_ptr_array_new_with_free_func(g_free);
-    unsigned n;
-
-    for (n = 0; n < par_disks(rig->c); n++) {
-        add_disk_words(rig, host, n, words);
-        if (n == 0 && rig->c->lone) {
-            rig->host[host].lone = start_sim(rig, "lone", host, words);
-        }
-    }
-    for (n = 0; n < rig->c->nics; n++) {
-        g_ptr_array_add(words, g_strdup("--net"));
-        g_ptr_array_add(words, g_strdup_printf(
-            "nic%u,queue-pairs=%u,listen=%s/nic%u.%u", n,
-            par_queues(rig->c), rig->dir, n, host));
-    }
-    rig->host[host].sim = start_sim(rig, "sim", host, words);
-}
 
 /*
  * Machines
@@ -177,20 +91,24 @@ static SwVM *start_vm(ParRig *rig, unsigned host, const char *binary,
                                              rig->c->own_devices ? ",vdc" : "");
     g_autofree char *devices = device_args(rig, host);
     g_autofree char *own = own_args(rig);
-    g_autofree char *guest = sw_guest_args_nics(disks, rig->c->nics, DEPTH,
+    g_autofree char *guest = sw_guest_args_nics(disks, rig->c->nics,
+                                                rig->c->depth ?: DEPTH,
                                                 par_queues(rig->c));
     g_autofree char *name = g_strdup_printf("vm%u", rig->vms++);
     g_autofree char *args = g_strdup_printf(
         "-machine pc-q35-10.0,memory-backend=mem "
         "-object memory-backend-memfd,id=mem,size=256M,share=on "
-        "%s %s %s %s 2>%s/%s.stderr", guest, devices, own, more,
-        rig->dir, name);
+        "%s %s %s %s%s%s 2>%s/%s.stderr", guest, devices, own, more,
+        rig->c->trace ? " -trace " : "", rig->c->trace ?: "", rig->dir, name);
 
     return sw_vm_new(rig->dir, name, binary, args);
 }
 
 static void set_up_vm(ParRig *rig, SwVM *vm, bool off)
 {
+    if (rig->c->postcopy) {
+        sw_vm_set_capability(vm, "postcopy-ram");
+    }
     if (off || sw_stock_mode()) {
         return;
     }
@@ -205,6 +123,9 @@ static void set_up_vm(ParRig *rig, SwVM *vm, bool off)
 /* What only the source may be told */
 static void set_up_source(ParRig *rig)
 {
+    if (rig->c->pause_before_switchover) {
+        sw_vm_set_capability(rig->src, "pause-before-switchover");
+    }
     if (rig->c->inflight_free && !sw_stock_mode()) {
         sw_vm_set_capability(rig->src, "inflight-free-switchover");
     }
@@ -249,9 +170,32 @@ static void start_migration(ParRig *rig, int64_t bandwidth)
               " 'arguments': { 'uri': %s } }", rig->uri);
 }
 
+static void work(ParRig *rig, SwVM *vm)
+{
+    g_free(sw_guest_cmd(vm->guest, rig->c->idle ? "mode idle" : "mode rw"));
+}
+
+void par_calm(ParRig *rig)
+{
+    g_free(sw_guest_cmd(rig->src->guest, "mode idle"));
+}
+
+/*
+ * Post-copy is not asked for before there was some pre-copy.  Real disks are
+ * calmed meanwhile: when they are verified, nothing is in flight.
+ */
 void par_migrate(ParRig *rig)
 {
-    start_migration(rig, UNLIMITED_BANDWIDTH);
+    if (rig->c->postcopy || rig->c->real) {
+        par_migrate_slowly(rig);
+        if (rig->c->real) {
+            par_calm(rig);
+            g_free(sw_guest_cmd(rig->src->guest, "verify"));
+        }
+        par_hasten(rig);
+    } else {
+        start_migration(rig, UNLIMITED_BANDWIDTH);
+    }
 }
 
 void par_migrate_slowly(ParRig *rig)
@@ -263,6 +207,20 @@ void par_migrate_slowly(ParRig *rig)
 void par_hasten(ParRig *rig)
 {
     set_bandwidth(rig, UNLIMITED_BANDWIDTH);
+    if (rig->c->postcopy) {
+        sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-start-postcopy' }");
+    }
+}
+
+void par_expect_pre_switchover(ParRig *rig)
+{
+    sw_status_wait(rig->src->mon, "pre-switchover");
+}
+
+void par_continue(ParRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
+              " 'arguments': { 'state': 'pre-switchover' } }");
 }
 
 static bool is_running(void *opaque)
@@ -270,17 +228,85 @@ static bool is_running(void *opaque)
     return sw_vm_in_state(opaque, "running");
 }
 
-static void expect_working_at(ParRig *rig, unsigned host, SwVM *vm)
+/* What serves a device has served so much */
+typedef struct Progress {
+    ParRig *rig;
+    unsigned host;
+    SwVM *vm;
+    const char *device;
+    unsigned queue;
+    int64_t goal;
+} Progress;
+
+/* A real backend does not say; but the guest does */
+static int64_t progress(Progress *p)
+{
+    unsigned n = par_number(p->device);
+
+    if (!p->rig->c->real) {
+        return sw_sim_requests(par_host_sim(&p->rig->host[p->host], p->device),
+                               p->device);
+    }
+    if (par_is_nic(p->device)) {
+        return sw_guest_frames(p->vm->guest, n, p->queue);
+    } else {
+        g_autofree char *name = g_strdup_printf("vd%c", 'a' + n);
+
+        return sw_guest_disk_ops(p->vm->guest, name);
+    }
+}
+
+static bool has_progressed(void *opaque)
+{
+    Progress *p = opaque;
+
+    return progress(p) > p->goal;
+}
+
+static void expect_queue_works(Progress *p)
+{
+    g_autofree char *what = g_strdup_printf("%s to be served (queue %u)",
+                                            p->device, p->queue);
+
+    /* Those of the first look may have been on their way before */
+    p->goal = progress(p);
+    sw_wait_until(has_progressed, p, SW_WAIT_MS, what);
+    p->goal = progress(p) + 2 * DEPTH;
+    sw_wait_until(has_progressed, p, SW_WAIT_MS, what);
+}
+
+static void expect_device_works(ParRig *rig, unsigned host, SwVM *vm,
+                                const char *device)
+{
+    Progress p = { .rig = rig, .host = host, .vm = vm, .device = device };
+
+    /* The guest counts frames by the vCPU, which has a pair of its own */
+    do {
+        expect_queue_works(&p);
+    } while (rig->c->real && par_is_nic(device) &&
+             ++p.queue < par_queues(rig->c));
+}
+
+/* All devices; or all but @device and those that share its fate */
+static void expect_devices_work(ParRig *rig, unsigned host, SwVM *vm,
+                                const char *device)
 {
     unsigned n;
 
-    for (n = 0; n < par_disks(rig->c); n++) {
-        par_expect_device_works(host_sim(&rig->host[host], par_disk(n)),
-                                par_disk(n));
+    for (n = 0; n < par_devices(rig->c); n++) {
+        const char *other = par_device(rig->c, n);
+
+        if ((!device || !par_share_fate(rig, device, other)) &&
+            (!rig->c->idle || par_is_nic(other))) {
+            expect_device_works(rig, host, vm, other);
+        }
     }
-    for (n = 0; n < rig->c->nics; n++) {
-        par_expect_device_works(rig->host[host].sim, par_nic(n));
-    }
+}
+
+static void expect_working_at(ParRig *rig, unsigned host, SwVM *vm)
+{
+    work(rig, vm);
+    expect_devices_work(rig, host, vm, NULL);
     g_free(sw_guest_cmd(vm->guest, "verify"));
     sw_guest_ops(vm->guest);
 }
@@ -289,7 +315,13 @@ void par_expect_completed(ParRig *rig)
 {
     unsigned beats;
 
+    if (rig->c->pause_before_switchover) {
+        par_expect_pre_switchover(rig);
+        par_continue(rig);
+    }
     sw_status_wait(rig->src->mon, "completed");
+    g_assert_true(sw_status_seen(rig->src->mon, "postcopy-active") ==
+                  rig->c->postcopy);
     sw_wait_until(is_running, rig->dst, SW_WAIT_MS,
                   "the destination to be running");
     sw_guest_wait_beats(rig->dst->guest, PROOF_BEATS);
@@ -318,31 +350,6 @@ void par_move(ParRig *rig)
  * What must be true
  */
 
-typedef struct Progress {
-    SwSim *sim;
-    const char *device;
-    int64_t requests;
-} Progress;
-
-static bool has_progressed(void *opaque)
-{
-    Progress *p = opaque;
-
-    return sw_sim_requests(p->sim, p->device) > p->requests;
-}
-
-void par_expect_device_works(SwSim *sim, const char *device)
-{
-    Progress p = { .sim = sim, .device = device };
-    g_autofree char *what = g_strdup_printf("requests to %s", device);
-
-    /* Those of the first look may have been on their way before */
-    p.requests = sw_sim_requests(sim, device);
-    sw_wait_until(has_progressed, &p, SW_WAIT_MS, what);
-    p.requests = sw_sim_requests(sim, device) + 2 * DEPTH;
-    sw_wait_until(has_progressed, &p, SW_WAIT_MS, what);
-}
-
 void par_expect_works(ParRig *rig)
 {
     sw_guest_wait_beats(rig->src->guest, PROOF_BEATS);
@@ -351,19 +358,9 @@ void par_expect_works(ParRig *rig)
 
 void par_expect_others_work(ParRig *rig, const char *device)
 {
-    unsigned n;
-
     sw_guest_wait_beats(rig->src->guest, PROOF_BEATS);
-    for (n = 0; n < par_disks(rig->c); n++) {
-        if (!g_str_equal(par_disk(n), device)) {
-            par_expect_device_works(par_sim(rig, par_disk(n)), par_disk(n));
-        }
-    }
-    for (n = 0; n < rig->c->nics; n++) {
-        if (!g_str_equal(par_nic(n), device)) {
-            par_expect_device_works(par_sim(rig, par_nic(n)), par_nic(n));
-        }
-    }
+    work(rig, rig->src);
+    expect_devices_work(rig, rig->here, rig->src, device);
 }
 
 void par_stop(ParRig *rig)
@@ -449,12 +446,27 @@ void par_expect_said(ParRig *rig, SwVM *vm, const char *what)
  * Cases
  */
 
+/* Backends use nothing else */
+static char *userfaultfd_missing(void)
+{
+    int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0) {
+        return g_strdup_printf("userfaultfd: %s", strerror(errno));
+    }
+    close(fd);
+    return NULL;
+}
+
 static char *why_not(const ParCase *c)
 {
-    const char *missing = sw_guest_missing() ?: sw_sim_missing();
+    char *missing = g_strdup(sw_guest_missing()) ?: par_backend_missing(c);
 
+    if (!missing && c->postcopy) {
+        missing = userfaultfd_missing();
+    }
     if (missing) {
-        return g_strdup(missing);
+        return missing;
     }
     if (c->preload && g_getenv("ASAN_OPTIONS")) {
         return g_strdup("a sanitizer does not like libraries to be preloaded");
@@ -470,8 +482,7 @@ static void free_rig(ParRig *rig)
     sw_vm_free(rig->src);
     sw_vm_free(rig->dst);
     for (i = 0; i < ARRAY_SIZE(rig->host); i++) {
-        sw_sim_free(rig->host[i].sim);
-        sw_sim_free(rig->host[i].lone);
+        par_free_host(&rig->host[i]);
     }
     sw_tmpdir_free(rig->dir);
     g_free(rig->uri);
@@ -513,12 +524,12 @@ static void run_case(const void *opaque)
     }
     sw_watchdog_start();
     rig.dir = sw_tmpdir_new();
-    start_host(&rig, 0);
-    start_host(&rig, 1);
+    par_start_host(&rig, 0);
+    par_start_host(&rig, 1);
     rig.src = start_source(&rig);
     set_up_vm(&rig, rig.src, c->src_off);
     sw_guest_wait_ready(rig.src->guest, par_disks(c) + c->own_devices);
-    g_free(sw_guest_cmd(rig.src->guest, "mode rw"));
+    work(&rig, rig.src);
     g_test_message("the guest is at work");
     c->run(&rig);
     free_rig(&rig);

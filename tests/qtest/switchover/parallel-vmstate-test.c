@@ -11,13 +11,16 @@
  * is set, with any QEMU; what a test says then stands above it.
  *
  * Environment: as for switchover-test; SWITCHOVER_VHOST_SIM, the simulator;
- * SWITCHOVER_STOCK for the cases that migrate to or from unpatched QEMU.
+ * SWITCHOVER_STOCK for the cases that migrate to or from unpatched QEMU.  In
+ * the full set, real backends: QTEST_QEMU_STORAGE_DAEMON_BINARY, and
+ * dpdk-testpmd if it is installed.
  *
  * -m slow adds the full set.
  */
 
 #include "qemu/osdep.h"
 #include "switchover/harness.h"
+#include "switchover/parallel-expect.h"
 #include "switchover/parallel-rig.h"
 #include "switchover/parallel-tests.h"
 
@@ -34,100 +37,20 @@
  * Stop and cont
  */
 
-static unsigned device_count(ParRig *rig)
-{
-    return par_disks(rig->c) + rig->c->nics;
-}
-
-static const char *device_name(ParRig *rig, unsigned n)
-{
-    unsigned disks = par_disks(rig->c);
-
-    return n < disks ? par_disk(n) : par_nic(n - disks);
-}
-
-static unsigned ring_count(ParRig *rig, unsigned n)
-{
-    unsigned queues = par_queues(rig->c);
-
-    return n < par_disks(rig->c) ? queues : 2 * queues;
-}
-
-/* All messages of a connection were outstanding at once */
-static void expect_depth(ParRig *rig)
-{
-    unsigned n;
-
-    for (n = 0; n < device_count(rig); n++) {
-        const char *device = device_name(rig, n);
-        int64_t most = sw_sim_count(par_sim(rig, device), device,
-                                    "GET_VRING_BASE", "most-pending");
-
-        SW_CHECK(most == ring_count(rig, n),
-                 "%s: %d of %u questions were outstanding at once", device,
-                 (int)most, ring_count(rig, n));
-    }
-}
-
-/* No device was done before all of them had been asked */
-static void expect_together(ParRig *rig, int64_t since_us)
-{
-    int64_t asked_us = 0, done_us = INT64_MAX;
-    unsigned n;
-
-    for (n = 0; n < device_count(rig); n++) {
-        const char *device = device_name(rig, n);
-        SwSim *sim = par_sim(rig, device);
-
-        asked_us = MAX(asked_us, sw_sim_when(sim, device, "arrive",
-                                             "GET_VRING_BASE", since_us,
-                                             false));
-        done_us = MIN(done_us, sw_sim_when(sim, device, "reply",
-                                           "GET_VRING_BASE", since_us, true));
-    }
-    SW_CHECK(asked_us > 0, "nobody was asked");
-    SW_CHECK(asked_us < done_us, "a device was asked %d us after another one "
-             "was done", (int)(asked_us - done_us));
-}
-
-static void expect_stopped(ParRig *rig)
-{
-    unsigned n;
-
-    for (n = 0; n < device_count(rig); n++) {
-        const char *device = device_name(rig, n);
-
-        SW_CHECK(sw_sim_running(par_sim(rig, device), device) == 0,
-                 "%s: a queue still runs", device);
-    }
-}
-
-static void expect_all_started(ParRig *rig)
-{
-    unsigned n;
-
-    for (n = 0; n < device_count(rig); n++) {
-        const char *device = device_name(rig, n);
-
-        SW_CHECK(sw_sim_running(par_sim(rig, device), device) ==
-                 ring_count(rig, n), "%s: a queue does not run", device);
-    }
-}
-
 static void stop_and_cont(ParRig *rig, bool look)
 {
     int64_t start_us = sw_now_us();
 
     sw_sim_do(rig->host[0].sim, "reset *");
     par_stop(rig);
-    expect_stopped(rig);
+    par_expect_stopped(rig);
     if (look) {
-        expect_depth(rig);
-        expect_together(rig, start_us);
+        par_expect_depth(rig);
+        par_expect_together(rig, "GET_VRING_BASE", start_us);
     }
     par_cont(rig);
     par_expect_works(rig);
-    expect_all_started(rig);
+    par_expect_all_started(rig);
 }
 
 /* Without the capability: "nic0: 1 of 8 questions were outstanding at once" */
@@ -156,28 +79,6 @@ static void run_stress(ParRig *rig)
  * Migration
  */
 
-static void expect_counted(SwVM *vm, ParRig *rig, bool taking_part)
-{
-    unsigned n;
-
-    for (n = 0; n < device_count(rig); n++) {
-        const char *device = device_name(rig, n);
-        QDict *dev = par_query_device(vm, device);
-
-        SW_CHECK((dev != NULL) == taking_part, "%s: query-migrate %s %s",
-                 vm->name, dev ? "lists" : "does not list", device);
-        if (dev) {
-            SW_CHECK(qdict_get_int(dev, "messages") > 0,
-                     "%s: no messages to %s", vm->name, device);
-            SW_CHECK(qdict_get_int(dev, "handler-us") > 0,
-                     "%s: no time for %s", vm->name, device);
-            g_assert_false(qdict_get_bool(dev, "late"));
-            g_assert_false(qdict_haskey(dev, "reason"));
-        }
-        qobject_unref(dev);
-    }
-}
-
 /* Without the capability: "query-migrate does not list disk0" */
 static void run_migrate(ParRig *rig)
 {
@@ -186,17 +87,17 @@ static void run_migrate(ParRig *rig)
     par_start_destination(rig);
     par_migrate(rig);
     par_expect_completed(rig);
-    expect_stopped(rig);
+    par_expect_stopped(rig);
     if (!c->src_binary) {
-        expect_counted(rig->src, rig, !c->src_off);
+        par_expect_counted(rig->src, rig, !c->src_off);
     }
     if (!c->dst_binary) {
-        expect_counted(rig->dst, rig, !c->dst_off);
+        par_expect_counted(rig->dst, rig, !c->dst_off);
     }
     par_turn(rig);
-    expect_all_started(rig);
+    par_expect_all_started(rig);
     par_move(rig);
-    expect_all_started(rig);
+    par_expect_all_started(rig);
 }
 
 /*
@@ -228,7 +129,7 @@ static void run_mixed(ParRig *rig)
     par_expect_completed(rig);
     expect_reason(rig->src, rig->c->logged);
     par_turn(rig);
-    expect_all_started(rig);
+    par_expect_all_started(rig);
 }
 
 /*
@@ -413,6 +314,8 @@ int main(int argc, char **argv)
     }
     par_add_stuck_tests();
     par_add_fault_tests();
+    par_add_mode_tests();
+    par_add_backend_tests();
     par_add_input_tests();
 
     return g_test_run();

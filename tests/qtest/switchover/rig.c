@@ -129,6 +129,9 @@ static void set_capabilities(SwVM *vm, const SwCase *c, SwSides only,
     for (cap = c->capabilities; *cap; cap++) {
         sw_vm_set_capability(vm, *cap);
     }
+    if (c->parallel && !sw_stock_mode()) {
+        sw_vm_set_capability(vm, "parallel-vmstate-change");
+    }
     for (; c->libvirt && *libvirts; libvirts++) {
         sw_vm_set_capability(vm, *libvirts);
     }

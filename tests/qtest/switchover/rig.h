@@ -90,6 +90,8 @@ typedef struct SwCase {
     /* What the migration goes over can break: rig->proxy */
     bool proxied;
     bool pause_before_switchover;
+    /* With the capability parallel-vmstate-change, on both sides */
+    bool parallel;
     /* With all that libvirt sets; includes pause_before_switchover */
     bool libvirt;
     /* None of the new parameters is set */
