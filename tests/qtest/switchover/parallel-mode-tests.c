@@ -178,7 +178,7 @@ static void run_postcopy_late(ParRig *rig)
 
 static const ParCase cases[] = {
     { .path = "pause/continue", PAUSE, .run = run_continue },
-    { .path = "pause/cancel", PAUSE, .run = run_cancel },
+    { .path = "pause/cancel", PAUSE, .full = true, .run = run_cancel },
     { .path = "pause/cancel-late", PAUSE, .full = true,
       .fault = "SET_VRING_ENABLE", .run = run_cancel_late },
     { .path = "pause/dropped-cancel", PAUSE, .reconnect_ms = 100, .full = true,
