@@ -60,7 +60,7 @@ static void run_migrate(ParRig *rig)
 /*
  * Backends that crash while they owe an answer.  Without the capability there
  * is no MIGRATION_DRAIN_TIMEOUT, no phase to be seen, since the monitor does
- * not answer, and no end of cont; but a stop is the same.
+ * not answer, and no end of cont; and a stop does not name the device.
  */
 
 static bool is_stopping(void *opaque)
@@ -75,6 +75,15 @@ static bool is_stopping(void *opaque)
     return stopping;
 }
 
+static void expect_reported(ParRig *rig)
+{
+    g_autofree char *said =
+        g_strdup_printf("Backend of device '%s' did not answer properly when "
+                        "it was asked to stop", par_victim(rig));
+
+    par_expect_said(rig, rig->src, said);
+}
+
 /* While the stopped guest waits for it */
 static void run_killed_waiting(ParRig *rig)
 {
@@ -85,7 +94,7 @@ static void run_killed_waiting(ParRig *rig)
     sw_wait_until(is_stopping, rig, SW_WAIT_MS, "the source to wait for it");
     par_kill(rig, par_victim(rig));
     par_expect_completed(rig);
-    par_expect_said(rig, rig->src, par_victim(rig));
+    expect_reported(rig);
     par_revive(rig, par_victim(rig));
     par_turn(rig);
     par_move(rig);
@@ -138,7 +147,7 @@ static void run_killed_stop(ParRig *rig)
     par_kill(rig, par_victim(rig));
     par_end_order(&order);
     par_cont(rig);
-    par_expect_said(rig, rig->src, par_victim(rig));
+    expect_reported(rig);
     expect_reconnects(rig);
 }
 

@@ -123,10 +123,9 @@ static void expect_late(ParRig *rig)
 
     for (n = 0; n < par_devices(rig->c); n++) {
         const char *device = par_device(rig->c, n);
-        bool late = par_is_late(rig, device);
 
-        SW_CHECK(late == is_victim(rig, device), "%s is %slate", device,
-                 late ? "" : "not ");
+        /* On a busy machine, another one may be for a moment */
+        par_wait_late(rig, device, is_victim(rig, device));
     }
 }
 
@@ -142,13 +141,26 @@ void par_get_stuck(ParRig *rig)
     par_expect_alive(rig);
 }
 
+/*
+ * With a return path, as in post-copy, QEMU 10.0 closes the connection before it
+ * says that it is cancelling: now and then, the migration fails instead.
+ */
+static bool is_cancelled(void *opaque)
+{
+    ParRig *rig = opaque;
+
+    return sw_status_seen(rig->src->mon, "cancelled") ||
+           (rig->c->postcopy && sw_status_seen(rig->src->mon, "failed"));
+}
+
 void par_cancel(ParRig *rig)
 {
     int64_t asked_us = sw_now_us();
     int64_t took_ms;
 
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
-    took_ms = (sw_status_wait(rig->src->mon, "cancelled") - asked_us) / 1000;
+    sw_wait_until(is_cancelled, rig, SW_WAIT_MS, "migrate_cancel");
+    took_ms = sw_since_ms(asked_us);
     g_test_message("cancelled after %d ms", (int)took_ms);
     g_assert_cmpint(took_ms, <, CANCEL_LIMIT_MS);
     sw_guest_wait_beats(rig->src->guest, 1);
