@@ -142,8 +142,8 @@ void par_get_stuck(ParRig *rig)
 }
 
 /*
- * With a return path, as in post-copy, QEMU 10.0 closes the connection before it
- * says that it is cancelling: now and then, the migration fails instead.
+ * With a return path, as in post-copy, QEMU 10.0 closes the connection before
+ * it says that it is cancelling: now and then, the migration fails instead.
  */
 static bool is_cancelled(void *opaque)
 {
