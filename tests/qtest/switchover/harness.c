@@ -23,6 +23,13 @@ void sw_fail(const char *file, int line, const char *func,
     abort();
 }
 
+int sw_patience(void)
+{
+    const char *value = g_getenv("SWITCHOVER_PATIENCE");
+
+    return value ? MAX(atoi(value), 1) : 1;
+}
+
 int64_t sw_now_us(void)
 {
     return g_get_monotonic_time();

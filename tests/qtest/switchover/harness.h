@@ -21,11 +21,17 @@
 
 #include "libqtest.h"
 
+/*
+ * How many times as long as usual to wait: SWITCHOVER_PATIENCE, for a QEMU that
+ * is slow altogether
+ */
+int sw_patience(void);
+
 /* For what takes well below a second unless something is broken */
-#define SW_WAIT_MS 60000
+#define SW_WAIT_MS (60000 * sw_patience())
 
 /* A single test that takes longer is stuck: above every sum of SW_WAIT_MS */
-#define SW_WATCHDOG_S 300
+#define SW_WATCHDOG_S (300 * sw_patience())
 
 /*
  * Bounds on "does not freeze".  A stuck disk stays stuck for SW_HANG_MS, which

@@ -63,6 +63,11 @@ int64_t sw_hold_remaining(SwRig *rig)
     return ram_number(rig, "remaining");
 }
 
+int64_t sw_hold_requests(SwRig *rig)
+{
+    return ram_number(rig, "postcopy-requests");
+}
+
 typedef struct Flow {
     SwRig *rig;
     int64_t remaining;

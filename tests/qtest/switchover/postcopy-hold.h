@@ -49,6 +49,9 @@ void sw_expect_migration_error(SwVM *vm, const char *says);
 /* Bytes of memory that are still to be sent */
 int64_t sw_hold_remaining(SwRig *rig);
 
+/* How many pages the destination asked for */
+int64_t sw_hold_requests(SwRig *rig);
+
 /* The source sends nothing more although there is something to send */
 void sw_hold_wait_blocked(SwRig *rig);
 

@@ -24,6 +24,10 @@
 #define BANDWIDTH (64 * MiB)
 #define DOWNTIME_MS 20
 
+/* Per second: less than a page in 100 ms, which is what QEMU counts by */
+#define TRICKLE (1 * KiB)
+#define REQUESTS_PER_S 100
+
 /* Somewhat less than this is one pass of all memory */
 #define FULL_BYTES (256 * MiB)
 
@@ -122,6 +126,33 @@ static void end_by_order(SwRig *rig)
     sw_expect_completed(rig);
 }
 
+/*
+ * Pages that the destination asks for do not wait for the next 100 ms if the
+ * bandwidth of these is used up, which here is after each page.  With unpatched
+ * QEMU ten are sent in a second to each CPU of the guest, with what follows them
+ * in memory: "n requests per second" is well below the limit.
+ */
+static void end_trickle(SwRig *rig)
+{
+    g_autofree char *status = NULL;
+    int64_t start_us, requests;
+
+    sw_vm_set_parameter(rig->src, "max-postcopy-bandwidth", TRICKLE);
+    sw_rig_migrate(rig);
+    sw_vm_wait_state(rig->dst, "running");
+    start_us = sw_now_us();
+    requests = sw_hold_requests(rig);
+    sw_expect_guest_working(rig->dst->guest);
+    requests = (sw_hold_requests(rig) - requests) * 1000 /
+               sw_since_ms(start_us);
+    g_test_message("%d requests per second", (int)requests);
+    g_assert_cmpint(requests, >, REQUESTS_PER_S);
+    status = sw_migration_status(rig->src);
+    g_assert_cmpstr(status, ==, "postcopy-active");
+    sw_vm_set_parameter(rig->src, "max-postcopy-bandwidth", 0);
+    sw_expect_completed(rig);
+}
+
 /* A pass of an earlier migration does not count */
 static void end_anew(SwRig *rig)
 {
@@ -182,6 +213,13 @@ static const SwCase cases[] = {
         .full = true,
         PASSES,
         .end = end_by_order,
+    }, {
+        .path = "passes/trickle",
+        SW_READY_BASE,
+        .driver = &sw_nbd,
+        .dirty_mib_per_s = 5,
+        .dirty_mib = 32,
+        .end = end_trickle,
     }, {
         .path = "passes/anew",
         .full = true,
