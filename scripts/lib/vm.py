@@ -506,6 +506,7 @@ class Vm:
     @binary: of QEMU
     @args: beyond ACCEL and MACHINE
     @before: the source, if this is the destination of a migration
+    @prefix: what QEMU's command is given to
 
     events: all QMP events so far
     serial: SerialPort
@@ -513,7 +514,8 @@ class Vm:
     """
 
     def __init__(self, name: str, directory: Path, binary: Path,
-                 args: Sequence[str], before: 'Vm | None' = None):
+                 args: Sequence[str], before: 'Vm | None' = None,
+                 prefix: Sequence[str] = ()):
         self.name = name
         self.directory = directory
         self.binary = binary
@@ -523,12 +525,13 @@ class Vm:
         self.serial: SerialPort = None
         self.prober: Prober = None
         self._before = before
+        self._prefix = list(prefix)
         self._qmp = None
 
     # The guest's console is kept too: a kernel that dies says so there.
     def _command(self, monitor: int, prober: int, serial: int) -> list[str]:
         return [
-            str(self.binary), '-name', f'{self.name},debug-threads=on',
+            *self._prefix, str(self.binary), '-name', f'{self.name},debug-threads=on',
             *ACCEL, *MACHINE,
             '-chardev', f'socket,id=monitor,fd={monitor}',
             '-mon', 'chardev=monitor,mode=control',
