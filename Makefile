@@ -66,8 +66,10 @@ check: all stock guest
 .PHONY: check-full
 check-full: all stock guest
 	@scripts/fetch-peer || echo 'Going on: tests against that peer are skipped.'
+	@scripts/install-deps --full
 	@scripts/install-deps --optional
-	@scripts/build-qemu patched --sanitize
+	@scripts/build-qemu patched --sanitize=address
+	@scripts/build-qemu patched --sanitize=thread
 	@scripts/run-tests --full
 
 .PHONY: bench
@@ -93,9 +95,9 @@ docs:
 
 .PHONY: clean
 clean:
-	rm -rf build/patched build/stock build/asan build/prefix build/docs
-	rm -rf build/guest build/demo build/bench build/logs build/series
-	rm -rf build/tmp
+	rm -rf build/patched build/stock build/asan build/tsan build/prefix
+	rm -rf build/docs build/guest build/demo build/bench build/logs
+	rm -rf build/series build/tmp
 	rm -f build/qemu-*
 
 .PHONY: distclean
