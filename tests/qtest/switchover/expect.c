@@ -136,14 +136,8 @@ static bool has_hung(void *opaque)
 
 void sw_expect_monitor_alive(SwRig *rig)
 {
-    int64_t answer_ms;
-
     sw_wait_until(has_hung, rig, 2 * SW_HANG_MS, "the hang to be long enough");
-    answer_ms = sw_probe_worst_ms(rig->src->probe);
-    g_test_message("victim stuck: monitor silent for %d ms at worst",
-                   (int)answer_ms);
-    SW_CHECK(answer_ms < SW_ANSWER_LIMIT_MS,
-             "the monitor took %d ms to answer", (int)answer_ms);
+    sw_probe_expect_answers(rig->src->probe);
 }
 
 void sw_expect_alive(SwRig *rig)
@@ -155,8 +149,9 @@ void sw_expect_alive(SwRig *rig)
                                    sw_now_us());
     g_test_message("victim stuck: guest silent for %d ms at worst",
                    (int)gap_ms);
-    SW_CHECK(rig->paused || gap_ms < SW_GAP_LIMIT_MS,
-             "the guest was stopped for %d ms", (int)gap_ms);
+    if (!rig->paused) {
+        SW_CHECK_SOON(gap_ms, SW_GAP_LIMIT_MS, "the guest's silence");
+    }
     sw_expect_monitor_alive(rig);
 }
 

@@ -56,6 +56,14 @@ void sw_fail(const char *file, int line, const char *func,
         }                                                       \
     } while (0)
 
+/*
+ * @what took @ms.  A QEMU that is slow altogether (SWITCHOVER_PATIENCE) is
+ * looked at for what it does, not for how long that takes.
+ */
+#define SW_CHECK_SOON(ms, limit_ms, what)                                  \
+    SW_CHECK((ms) < (limit_ms) || sw_patience() > 1, "%s took %d ms, the "  \
+             "limit is %d ms", what, (int)(ms), (int)(limit_ms))
+
 /* Polls until @cond(@opaque) or fails the test naming @what */
 typedef bool SwCondition(void *opaque);
 void sw_wait_until(SwCondition *cond, void *opaque, int timeout_ms,

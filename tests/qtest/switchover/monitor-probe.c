@@ -111,3 +111,11 @@ int64_t sw_probe_worst_ms(SwProbe *probe)
     g_mutex_unlock(&probe->lock);
     return worst_us / 1000;
 }
+
+void sw_probe_expect_answers(SwProbe *probe)
+{
+    int64_t worst_ms = sw_probe_worst_ms(probe);
+
+    g_test_message("monitor silent for %d ms at worst", (int)worst_ms);
+    SW_CHECK_SOON(worst_ms, SW_ANSWER_LIMIT_MS, "an answer of the monitor");
+}

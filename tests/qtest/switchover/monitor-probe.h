@@ -21,4 +21,7 @@ void sw_probe_free(SwProbe *probe);
 void sw_probe_mark(SwProbe *probe);
 int64_t sw_probe_worst_ms(SwProbe *probe);
 
+/* None took long: the monitor does not hang */
+void sw_probe_expect_answers(SwProbe *probe);
+
 #endif /* SWITCHOVER_MONITOR_PROBE_H */
