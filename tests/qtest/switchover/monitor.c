@@ -333,7 +333,7 @@ static bool is_final(const char *status)
                       g_str_equal(status, "cancelled"));
 }
 
-int64_t sw_status_wait(SwMonitor *mon, const char *status)
+static SwEvent *status_wait(SwMonitor *mon, const char *status)
 {
     int64_t end_us = sw_now_us() + SW_WAIT_MS * 1000LL;
     const char *last;
@@ -350,7 +350,25 @@ int64_t sw_status_wait(SwMonitor *mon, const char *status)
                  mon->name, last ?: "not begun", status, SW_WAIT_MS);
     }
     g_mutex_unlock(&mon->lock);
-    return event->when_us;
+    return event;
+}
+
+int64_t sw_status_wait(SwMonitor *mon, const char *status)
+{
+    return status_wait(mon, status)->when_us;
+}
+
+QDict *sw_status_wait_event(SwMonitor *mon, const char *status)
+{
+    return status_wait(mon, status)->event;
+}
+
+int64_t sw_event_stamp_us(QDict *event)
+{
+    QDict *stamp = qdict_get_qdict(event, "timestamp");
+
+    return qdict_get_int(stamp, "seconds") * G_USEC_PER_SEC +
+           qdict_get_int(stamp, "microseconds");
 }
 
 bool sw_status_seen(SwMonitor *mon, const char *status)

@@ -64,6 +64,11 @@ void sw_events_forget(SwMonitor *mon);
  * that says that the migration ended otherwise.  Returns when it arrived.
  */
 int64_t sw_status_wait(SwMonitor *mon, const char *status);
+/* The same; returns the event, which stays owned by @mon */
+QDict *sw_status_wait_event(SwMonitor *mon, const char *status);
+
+/* When QEMU made the event, by its host's clock */
+int64_t sw_event_stamp_us(QDict *event);
 
 /* Whether the MIGRATION event that says @status was heard */
 bool sw_status_seen(SwMonitor *mon, const char *status);

@@ -128,9 +128,9 @@ static void end_by_order(SwRig *rig)
 
 /*
  * Pages that the destination asks for do not wait for the next 100 ms if the
- * bandwidth of these is used up, which here is after each page.  With unpatched
- * QEMU ten are sent in a second to each CPU of the guest, with what follows them
- * in memory: "n requests per second" is well below the limit.
+ * bandwidth of these is used up, which here is after each page.  Unpatched QEMU
+ * sends ten in a second to each CPU of the guest, with what follows them in
+ * memory: "n requests per second" is well below the limit.
  */
 static void end_trickle(SwRig *rig)
 {
