@@ -1,110 +1,139 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Two network namespaces with a link of a limited rate between them
+"""Two network namespaces and a cable between them that is as slow as wanted
 
-    async with Link(mbit=1000) as link:
-        Vm('source', ..., prefix=link.ends[0].prefix)
-        ... 'tcp:' + link.ends[1].address + ':4444'
+Nothing is left behind: a namespace lives as long as a process in it, which is a
+sleep that ends with this one, and the cable goes with the namespaces.  Nobody
+else sees them, and names and addresses in them are theirs alone.
 
-Nobody else is on that link, and nothing else can be reached from there.  Each
-namespace lives as long as a process that only waits for its end, which comes
-when this script ends, however it does.  Needs root.
+    with Cable(rate='1gbit') as cable:
+        run([*cable.a.enter, 'some', 'command'])
+
+Needs root, ip and tc: can_be_had() says what is missing.
 """
 
-import asyncio
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+import contextlib
 import os
 import shutil
+import subprocess
 
-from vm import HarnessError
-
-# What the shaper lets through at once, and how long its queue is
-BURST = '128kb'
-QUEUE = '20ms'
-
-
-@dataclass
-class End:
-    """One namespace; prefix: what runs a command in it."""
-    holder: asyncio.subprocess.Process
-    device: str
-    address: str
-
-    @property
-    def prefix(self) -> list[str]:
-        return ['nsenter', '--net', '--target', str(self.holder.pid), '--']
+RATE = '1gbit'
+BURST = '256kb'
+LATENCY = '50ms'
+SYSCTL = '/proc/sys'
 
 
-async def run(*argv: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-    said = (await process.communicate())[0].decode(errors='replace').strip()
-    if process.returncode:
-        raise HarnessError(f'{" ".join(argv)}: {said}')
-    return said
+class NetworkError(Exception):
+    """A command that makes or changes the network failed."""
 
 
-def missing() -> str | None:
-    """What keeps namespaces from being made here."""
-    if os.geteuid():
+def can_be_had() -> str | None:
+    """What keeps us from having one, or None."""
+    if os.geteuid() != 0:
         return 'network namespaces need root'
-    for tool in 'ip', 'tc', 'nsenter', 'unshare':
-        if not shutil.which(tool):
-            return f'there is no {tool} (packages iproute2 and util-linux)'
+    for program in ('ip', 'tc', 'unshare', 'nsenter'):
+        if not shutil.which(program):
+            return f'{program} is not installed'
     return None
 
 
-class Link:
-    """An asynchronous context manager.
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True,
+                              check=False)
+    except OSError as err:
+        raise NetworkError(f'{command[0]}: {err}') from err
+    if done.returncode:
+        raise NetworkError(f'{" ".join(command)}: {done.stderr.strip()}')
+    return done.stdout
 
-    @mbit: per second, in each direction
+
+class Namespace:
+    """One end of a cable.
+
+    @address: its IPv4 address
+    @enter: what to put in front of a command to run it there
     """
 
-    def __init__(self, mbit: int):
-        self.mbit = mbit
-        self.ends: list[End] = []
-        self._stack = AsyncExitStack()
+    DEVICE = 'cable'
 
-    async def _hold(self, device: str, address: str) -> End:
-        # "cat" says that the namespace is there, and ends with its input.
-        holder = await asyncio.create_subprocess_exec(
-            'unshare', '--net', 'cat', stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE)
-        self._stack.push_async_callback(holder.wait)
-        self._stack.callback(holder.stdin.close)
-        holder.stdin.write(b'\n')
-        if await holder.stdout.readline() != b'\n':
-            raise HarnessError('unshare --net failed')
-        return End(holder, device, address)
+    def __init__(self, address: str):
+        self.address = address
+        self.enter: list[str] = []
+        self._keeper: subprocess.Popen | None = None
 
-    async def _configure(self, end: End):
-        for command in (
-                'ip link set dev lo up',
-                f'ip address add {end.address}/30 dev {end.device}',
-                f'ip link set dev {end.device} up',
-                f'tc qdisc add dev {end.device} root tbf rate {self.mbit}mbit '
-                f'burst {BURST} latency {QUEUE}'):
-            await run(*end.prefix, *command.split())
+    @property
+    def pid(self) -> int:
+        return self._keeper.pid
 
-    async def _make(self):
-        self.ends = [await self._hold('so0', '10.0.0.1'),
-                     await self._hold('so1', '10.0.0.2')]
-        here, there = self.ends
-        await run('ip', 'link', 'add', 'name', here.device,
-                  'netns', str(here.holder.pid), 'type', 'veth',
-                  'peer', 'name', there.device,
-                  'netns', str(there.holder.pid))
-        for end in self.ends:
-            await self._configure(end)
+    def open(self):
+        # It says that it is there by closing its standard output, and goes
+        # when its standard input ends, however this process ends.
+        self._keeper = subprocess.Popen(
+            ['unshare', '--net', 'sh', '-c', 'exec >&-; read _'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True)
+        self._keeper.stdout.read()
+        self.enter = ['nsenter', f'--net=/proc/{self.pid}/ns/net', '--']
 
-    async def __aenter__(self):
+    def close(self):
+        if self._keeper:
+            self._keeper.communicate(b'\n')
+            self._keeper = None
+
+    def run(self, *command: str) -> str:
+        """Run a command there, and return what it writes."""
+        return _run([*self.enter, *command])
+
+    def set_up(self, rate: str):
+        """What the cable's end needs that is there already."""
+        self.run('ip', 'address', 'add', f'{self.address}/24',
+                 'dev', self.DEVICE)
+        for device in ('lo', self.DEVICE):
+            self.run('ip', 'link', 'set', device, 'up')
+        self.run('tc', 'qdisc', 'add', 'dev', self.DEVICE, 'root', 'tbf',
+                 'rate', rate, 'burst', BURST, 'latency', LATENCY)
+
+    def sysctl(self, name: str, value: str | None = None) -> str:
+        """A setting such as net.ipv4.tcp_wmem; sets it if @value is given."""
+        path = f'{SYSCTL}/{name.replace(".", "/")}'
+        if value is not None:
+            self.run('sh', '-c', 'echo "$1" > "$2"', 'sh', value, path)
+        return ' '.join(self.run('cat', path).split())
+
+    def sent(self) -> int:
+        """Bytes sent on the cable so far."""
+        for line in self.run('cat', '/proc/net/dev').splitlines():
+            name, _, counts = line.partition(':')
+            if name.strip() == self.DEVICE:
+                return int(counts.split()[8])
+        raise NetworkError(f'no device {self.DEVICE}')
+
+
+class Cable(contextlib.AbstractContextManager):
+    """Two namespaces, a and b, that see only each other.
+
+    @rate: of each direction, in the words of tc
+    """
+
+    def __init__(self, rate: str = RATE):
+        self.rate = rate
+        self.a = Namespace('10.77.0.1')
+        self.b = Namespace('10.77.0.2')
+
+    def __enter__(self):
         try:
-            await self._make()
+            self.a.open()
+            self.b.open()
+            _run(['ip', 'link', 'add', Namespace.DEVICE,
+                  'netns', str(self.a.pid), 'type', 'veth',
+                  'peer', 'name', Namespace.DEVICE, 'netns', str(self.b.pid)])
+            self.a.set_up(self.rate)
+            self.b.set_up(self.rate)
         except BaseException:
-            await self._stack.aclose()
+            self.__exit__(None, None, None)
             raise
         return self
 
-    async def __aexit__(self, *unused):
-        await self._stack.aclose()
+    def __exit__(self, *_):
+        self.a.close()
+        self.b.close()

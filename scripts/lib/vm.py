@@ -506,7 +506,7 @@ class Vm:
     @binary: of QEMU
     @args: beyond ACCEL and MACHINE
     @before: the source, if this is the destination of a migration
-    @prefix: what QEMU's command is given to
+    @enter: a command that runs QEMU, such as a namespace's
 
     events: all QMP events so far
     serial: SerialPort
@@ -515,23 +515,23 @@ class Vm:
 
     def __init__(self, name: str, directory: Path, binary: Path,
                  args: Sequence[str], before: 'Vm | None' = None,
-                 prefix: Sequence[str] = ()):
+                 enter: Sequence[str] = ()):
         self.name = name
         self.directory = directory
         self.binary = binary
+        self.enter = list(enter)
         self.args = list(args)
         self.events: list[Event] = []
         self.process = Process(name, directory)
         self.serial: SerialPort = None
         self.prober: Prober = None
         self._before = before
-        self._prefix = list(prefix)
         self._qmp = None
 
     # The guest's console is kept too: a kernel that dies says so there.
     def _command(self, monitor: int, prober: int, serial: int) -> list[str]:
         return [
-            *self._prefix, str(self.binary), '-name', f'{self.name},debug-threads=on',
+            *self.enter, str(self.binary), '-name', f'{self.name},debug-threads=on',
             *ACCEL, *MACHINE,
             '-chardev', f'socket,id=monitor,fd={monitor}',
             '-mon', 'chardev=monitor,mode=control',
