@@ -8,9 +8,13 @@
  */
 
 #include "qemu/osdep.h"
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <linux/sockios.h>
 #include "switchover/harness.h"
 #include "switchover/proxy.h"
 
@@ -18,6 +22,10 @@
 
 /* What lies in a pipe that nobody withholds, at most */
 #define PIPE_BYTES (256 * 1024)
+
+#define NO_LIMIT UINT64_MAX
+#define CUT_NONE -1
+#define CUT_ALL -2
 
 typedef struct Chunk {
     int64_t due_us;
@@ -37,12 +45,24 @@ typedef struct Pipe {
 } Pipe;
 
 typedef struct Link {
+    unsigned number;
     Pipe pipe[SW_DIRECTION__MAX];
 } Link;
 
+/* A unix or an IPv4 socket address */
+typedef struct Address {
+    socklen_t len;
+    union {
+        struct sockaddr any;
+        struct sockaddr_un un;
+        struct sockaddr_in in;
+    };
+} Address;
+
 struct SwProxy {
     /* Set at creation */
-    char *target;
+    Address target;
+    char *uri;
     GThread *thread;
     int wake_read;
     int wake_write;
@@ -55,15 +75,69 @@ struct SwProxy {
     GMutex lock;
     GCond done;
     bool quit;
-    bool cut;
+    int cut;                    /* CUT_ALL, or the number of a connection */
     bool withheld[SW_DIRECTION__MAX];
+    bool stalled[SW_DIRECTION__MAX];
+    uint64_t limit[SW_DIRECTION__MAX];  /* bytes until it is withheld */
     unsigned delay_ms;
+    unsigned connections;
     size_t kept[SW_DIRECTION__MAX];
+    uint64_t passed[SW_DIRECTION__MAX];
 };
 
 static void wake(SwProxy *proxy)
 {
     SW_CHECK(write(proxy->wake_write, "", 1) == 1, "the proxy's pipe is full");
+}
+
+static Address parse_address(const char *text)
+{
+    Address addr = { .len = sizeof(addr.in) };
+    g_auto(GStrv) part = g_strsplit(text, ":", 3);
+
+    if (!g_str_has_prefix(text, "tcp:")) {
+        addr.len = sizeof(addr.un);
+        addr.un.sun_family = AF_UNIX;
+        g_assert(g_strlcpy(addr.un.sun_path, text,
+                           sizeof(addr.un.sun_path)) <
+                 sizeof(addr.un.sun_path));
+        return addr;
+    }
+    addr.in.sin_family = AF_INET;
+    addr.in.sin_port = htons(atoi(part[2]));
+    g_assert(inet_pton(AF_INET, part[1], &addr.in.sin_addr) == 1);
+    return addr;
+}
+
+static int open_socket(const Address *addr)
+{
+    return socket(addr->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+/* The proxy is not to add to what QEMU's own choice of delay makes of it */
+static void prepare_socket(int fd)
+{
+    int on = 1;
+
+    g_unix_set_fd_nonblocking(fd, true, NULL);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static char *listen_at(SwProxy *proxy, const char *text)
+{
+    Address addr = parse_address(text);
+
+    if (addr.any.sa_family == AF_UNIX) {
+        proxy->listener = sw_listen(text);
+        return g_strdup_printf("unix:%s", text);
+    }
+    proxy->listener = open_socket(&addr);
+    SW_CHECK(bind(proxy->listener, &addr.any, addr.len) == 0 &&
+             listen(proxy->listener, 16) == 0 &&
+             getsockname(proxy->listener, &addr.any, &addr.len) == 0,
+             "cannot listen at %s: %s", text, strerror(errno));
+    return g_strdup_printf("tcp:%s:%d", inet_ntoa(addr.in.sin_addr),
+                           ntohs(addr.in.sin_port));
 }
 
 /*
@@ -82,14 +156,11 @@ static void link_free(void *opaque)
     g_free(link);
 }
 
-static int connect_to(const char *path)
+static int connect_to(const Address *addr)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = open_socket(addr);
 
-    g_assert(g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)) <
-             sizeof(addr.sun_path));
-    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+    if (connect(fd, &addr->any, addr->len) < 0) {
         close(fd);
         return -1;
     }
@@ -99,7 +170,7 @@ static int connect_to(const char *path)
 static void take_connection(SwProxy *proxy)
 {
     int near = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC);
-    int far = near < 0 ? -1 : connect_to(proxy->target);
+    int far = near < 0 ? -1 : connect_to(&proxy->target);
     Link *link;
 
     if (far < 0) {
@@ -108,9 +179,10 @@ static void take_connection(SwProxy *proxy)
         }
         return;
     }
-    g_unix_set_fd_nonblocking(near, true, NULL);
-    g_unix_set_fd_nonblocking(far, true, NULL);
+    prepare_socket(near);
+    prepare_socket(far);
     link = g_new0(Link, 1);
+    link->number = proxy->connections++;
     link->pipe[SW_TO_DESTINATION] = (Pipe) {
         .direction = SW_TO_DESTINATION, .from = near, .to = far,
     };
@@ -137,26 +209,47 @@ static void pipe_read(SwProxy *proxy, Pipe *pipe)
     pipe->bytes += len;
 }
 
+/* Nothing leaves in this direction */
+static bool is_held(SwProxy *proxy, SwDirection direction)
+{
+    return proxy->withheld[direction] || proxy->stalled[direction];
+}
+
 static bool pipe_is_due(SwProxy *proxy, Pipe *pipe)
 {
     Chunk *chunk = g_queue_peek_head(&pipe->chunks);
 
-    return chunk && !pipe->broken && !proxy->withheld[pipe->direction] &&
+    return chunk && !pipe->broken && !is_held(proxy, pipe->direction) &&
            chunk->due_us <= sw_now_us();
 }
 
-static void pipe_write(Pipe *pipe)
+static void count_passed(SwProxy *proxy, SwDirection direction, size_t bytes)
+{
+    proxy->passed[direction] += bytes;
+    if (proxy->limit[direction] != NO_LIMIT) {
+        proxy->limit[direction] -= bytes;
+        proxy->withheld[direction] |= proxy->limit[direction] == 0;
+    }
+}
+
+/* Another connection may have reached the limit since this one was polled */
+static void pipe_write(SwProxy *proxy, Pipe *pipe)
 {
     Chunk *chunk = g_queue_peek_head(&pipe->chunks);
-    ssize_t len = send(pipe->to, chunk->data + chunk->sent,
-                       chunk->len - chunk->sent, MSG_NOSIGNAL);
+    size_t size = MIN(chunk->len - chunk->sent, proxy->limit[pipe->direction]);
+    ssize_t len;
 
+    if (is_held(proxy, pipe->direction)) {
+        return;
+    }
+    len = send(pipe->to, chunk->data + chunk->sent, size, MSG_NOSIGNAL);
     if (len < 0) {
         pipe->broken = errno != EAGAIN && errno != EINTR;
         return;
     }
     chunk->sent += len;
     pipe->bytes -= len;
+    count_passed(proxy, pipe->direction, len);
     if (chunk->sent == chunk->len) {
         g_free(g_queue_pop_head(&pipe->chunks));
     }
@@ -165,7 +258,7 @@ static void pipe_write(Pipe *pipe)
 /* The end of one side is the end of the other, after what came before it */
 static void pipe_pass_on_end(SwProxy *proxy, Pipe *pipe)
 {
-    if (pipe->ended && !proxy->withheld[pipe->direction] &&
+    if (pipe->ended && !is_held(proxy, pipe->direction) &&
         g_queue_is_empty(&pipe->chunks)) {
         shutdown(pipe->to, SHUT_WR);
     }
@@ -176,8 +269,8 @@ static void pipe_pass_on_end(SwProxy *proxy, Pipe *pipe)
 
 static bool pipe_wants_more(SwProxy *proxy, Pipe *pipe)
 {
-    return !pipe->ended && (proxy->withheld[pipe->direction] ||
-                            pipe->bytes < PIPE_BYTES);
+    return !pipe->ended && !proxy->stalled[pipe->direction] &&
+           (proxy->withheld[pipe->direction] || pipe->bytes < PIPE_BYTES);
 }
 
 /* One poll structure for reading and one for writing of each pipe */
@@ -202,7 +295,7 @@ static void pipe_dispatch(SwProxy *proxy, Pipe *pipe, const struct pollfd *pfd)
         pipe_read(proxy, pipe);
     }
     if (pfd[1].revents) {
-        pipe_write(pipe);
+        pipe_write(proxy, pipe);
     }
     pipe_pass_on_end(proxy, pipe);
 }
@@ -248,7 +341,7 @@ static void earliest_one(SwProxy *proxy, Pipe *pipe, void *opaque)
     int *wait_ms = opaque;
     int64_t in_ms;
 
-    if (chunk && !proxy->withheld[pipe->direction]) {
+    if (chunk && !is_held(proxy, pipe->direction)) {
         in_ms = MAX(0, (chunk->due_us - sw_now_us() + 999) / 1000);
         if (in_ms && (*wait_ms < 0 || in_ms < *wait_ms)) {
             *wait_ms = in_ms;
@@ -265,14 +358,41 @@ static void drain_wakes(SwProxy *proxy)
     }
 }
 
+static void let_go(SwProxy *proxy)
+{
+    SwDirection d;
+
+    for (d = 0; d < SW_DIRECTION__MAX; d++) {
+        proxy->withheld[d] = false;
+        proxy->stalled[d] = false;
+        proxy->limit[d] = NO_LIMIT;
+    }
+}
+
+static void cut_one(SwProxy *proxy, unsigned number)
+{
+    unsigned i;
+
+    for (i = 0; i < proxy->links->len; i++) {
+        Link *link = g_ptr_array_index(proxy->links, i);
+
+        if (link->number == number) {
+            g_ptr_array_remove_index(proxy->links, i);
+            return;
+        }
+    }
+}
+
 /* Called with the lock held: does what was wished for */
 static void obey(SwProxy *proxy)
 {
-    if (proxy->cut) {
+    if (proxy->cut == CUT_ALL) {
         g_ptr_array_set_size(proxy->links, 0);
-        memset(proxy->withheld, 0, sizeof(proxy->withheld));
-        proxy->cut = false;
+        let_go(proxy);
+    } else if (proxy->cut != CUT_NONE) {
+        cut_one(proxy, proxy->cut);
     }
+    proxy->cut = CUT_NONE;
     memset(proxy->kept, 0, sizeof(proxy->kept));
     for_each_pipe(proxy, count_one, NULL);
     g_cond_broadcast(&proxy->done);
@@ -323,7 +443,7 @@ static void *carry(void *opaque)
  * Everybody else
  */
 
-SwProxy *sw_proxy_new(const char *path, const char *target)
+SwProxy *sw_proxy_new(const char *address, const char *target)
 {
     SwProxy *proxy = g_new0(SwProxy, 1);
     int fds[2];
@@ -331,8 +451,10 @@ SwProxy *sw_proxy_new(const char *path, const char *target)
     g_assert(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
     proxy->wake_read = fds[0];
     proxy->wake_write = fds[1];
-    proxy->target = g_strdup(target);
-    proxy->listener = sw_listen(path);
+    proxy->target = parse_address(target);
+    proxy->uri = listen_at(proxy, address);
+    proxy->cut = CUT_NONE;
+    let_go(proxy);
     proxy->links = g_ptr_array_new_with_free_func(link_free);
     g_mutex_init(&proxy->lock);
     g_cond_init(&proxy->done);
@@ -356,8 +478,33 @@ void sw_proxy_free(SwProxy *proxy)
     close(proxy->wake_write);
     g_mutex_clear(&proxy->lock);
     g_cond_clear(&proxy->done);
-    g_free(proxy->target);
+    g_free(proxy->uri);
     g_free(proxy);
+}
+
+const char *sw_proxy_uri(SwProxy *proxy)
+{
+    return proxy->uri;
+}
+
+unsigned sw_proxy_connections(SwProxy *proxy)
+{
+    unsigned n;
+
+    g_mutex_lock(&proxy->lock);
+    n = proxy->connections;
+    g_mutex_unlock(&proxy->lock);
+    return n;
+}
+
+uint64_t sw_proxy_passed(SwProxy *proxy, SwDirection direction)
+{
+    uint64_t bytes;
+
+    g_mutex_lock(&proxy->lock);
+    bytes = proxy->passed[direction];
+    g_mutex_unlock(&proxy->lock);
+    return bytes;
 }
 
 void sw_proxy_withhold(SwProxy *proxy, SwDirection direction)
@@ -368,10 +515,28 @@ void sw_proxy_withhold(SwProxy *proxy, SwDirection direction)
     g_mutex_unlock(&proxy->lock);
 }
 
+void sw_proxy_withhold_after(SwProxy *proxy, SwDirection direction,
+                             uint64_t bytes)
+{
+    g_mutex_lock(&proxy->lock);
+    proxy->limit[direction] = bytes;
+    proxy->withheld[direction] = bytes == 0;
+    wake(proxy);
+    g_mutex_unlock(&proxy->lock);
+}
+
+void sw_proxy_stall(SwProxy *proxy, SwDirection direction)
+{
+    g_mutex_lock(&proxy->lock);
+    proxy->stalled[direction] = true;
+    wake(proxy);
+    g_mutex_unlock(&proxy->lock);
+}
+
 void sw_proxy_let_go(SwProxy *proxy)
 {
     g_mutex_lock(&proxy->lock);
-    memset(proxy->withheld, 0, sizeof(proxy->withheld));
+    let_go(proxy);
     wake(proxy);
     g_mutex_unlock(&proxy->lock);
 }
@@ -386,15 +551,51 @@ size_t sw_proxy_kept(SwProxy *proxy, SwDirection direction)
     return bytes;
 }
 
-void sw_proxy_cut(SwProxy *proxy)
+typedef struct Unread {
+    SwDirection direction;
+    size_t bytes;
+} Unread;
+
+static void add_unread(SwProxy *proxy, Pipe *pipe, void *opaque)
+{
+    Unread *unread = opaque;
+    int queued = 0;
+
+    if (pipe->direction == unread->direction) {
+        ioctl(pipe->to, SIOCOUTQ, &queued);
+        unread->bytes += pipe->bytes + queued;
+    }
+}
+
+size_t sw_proxy_unread(SwProxy *proxy, SwDirection direction)
+{
+    Unread unread = { .direction = direction };
+
+    g_mutex_lock(&proxy->lock);
+    for_each_pipe(proxy, add_unread, &unread);
+    g_mutex_unlock(&proxy->lock);
+    return unread.bytes;
+}
+
+static void cut(SwProxy *proxy, int which)
 {
     g_mutex_lock(&proxy->lock);
-    proxy->cut = true;
+    proxy->cut = which;
     wake(proxy);
-    while (proxy->cut) {
+    while (proxy->cut != CUT_NONE) {
         g_cond_wait(&proxy->done, &proxy->lock);
     }
     g_mutex_unlock(&proxy->lock);
+}
+
+void sw_proxy_cut(SwProxy *proxy)
+{
+    cut(proxy, CUT_ALL);
+}
+
+void sw_proxy_cut_one(SwProxy *proxy, unsigned number)
+{
+    cut(proxy, number);
 }
 
 void sw_proxy_delay(SwProxy *proxy, unsigned ms)
