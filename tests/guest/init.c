@@ -8,6 +8,7 @@
  * io_start()    opens the disks and starts the I/O workers (io.h)
  * heart_main()  says SO HB every so many milliseconds, SO IO every second
  * memory_start() optional: writes to memory, and verifies it (memory.h)
+ * fault_start() optional: times the absence of memory (fault.h)
  * obey()        the main thread: answers the commands of the other end
  *
  * The heartbeat tells the host whether the guest executes instructions.  So it
@@ -28,6 +29,8 @@
  * so.hb=10             milliseconds between heartbeats
  * so.dirty=0           MiB of memory written per second
  * so.dirtybuf=64       MiB of memory that so.dirty goes round in
+ * so.faultbuf=0        MiB of memory, a power of two, whose absence is timed
+ * so.faultus=1000      microseconds between looks at it (fault.h)
  * so.nics=0            virtio network cards to send frames on (net.h)
  * so.nicms=10          milliseconds between frames
  *
@@ -35,7 +38,7 @@
  * SO OK <command> ..., SO FAIL <command> <reason>, SO PANIC <text>
  *
  * Obeys: mode <mode>, verify, stats [<disk>], netstats [<card> <CPU>],
- * present <disk>, poweroff
+ * faults [reset], present <disk>, poweroff
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -53,6 +56,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "io.h"
 #include "memory.h"
 #include "net.h"
@@ -358,6 +362,10 @@ static void obey(const char *line)
         obey_netstats();
     } else if (!strncmp(line, "netstats ", 9)) {
         obey_netstats_of(line + 9);
+    } else if (!strcmp(line, "faults reset")) {
+        fault_reset();
+    } else if (!strcmp(line, "faults")) {
+        fault_tell();
     } else if (!strncmp(line, "present ", 8)) {
         obey_present(line + 8);
     } else if (!strcmp(line, "poweroff")) {
@@ -395,6 +403,7 @@ int main(void)
         load_modules("net");
     }
     net_start(nics, option_positive("nicms", 10));
+    fault_start(option_number("faultbuf", 0), option_positive("faultus", 1000));
     say("SO READY %u", io_start(&config, mode));
     start_heart(&period_ms);
     memory_start(option_number("dirty", 0), option_positive("dirtybuf", 64));
