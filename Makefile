@@ -79,6 +79,7 @@ bench: all stock guest
 	@tests/bench/load
 	@tests/bench/vmstate-change
 	@tests/bench/postcopy
+	@tests/bench/return-path
 
 .PHONY: series
 series: deps

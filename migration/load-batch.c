@@ -35,6 +35,7 @@
 #include "io/channel-file.h"
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
+#include "io/channel-wake.h"
 #include "migration/load-batch.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -78,6 +79,7 @@ static const char *const channels_that_return[] = {
     TYPE_QIO_CHANNEL_FILE,
     TYPE_QIO_CHANNEL_SOCKET,
     TYPE_QIO_CHANNEL_TLS,
+    TYPE_QIO_CHANNEL_WAKE,
 };
 
 /* The rest is not looked at by threads that have no batch */

@@ -35,11 +35,15 @@
  */
 #define POSTCOPY_READY_UNSENT_BYTES (128 * 1024)
 
+/* What is sent of a package before its content: command, lengths */
+#define POSTCOPY_READY_PACKAGE_HEADER 9
+
 static struct {
     /*
      * Migration thread only
      */
     bool committed;             /* after a hold */
+    bool handed_over;           /* without one */
     bool prepare_sent;
 
     /*
@@ -90,6 +94,7 @@ void postcopy_ready_begin(MigrationState *s)
     QEMU_LOCK_GUARD(&pr.lock);
     pr.called_off = false;
     pr.committed = false;
+    pr.handed_over = false;
     pr.prepare_sent = false;
     pr.holding = false;
     pr.ready = false;
@@ -413,7 +418,28 @@ static bool postcopy_ready_commit(MigrationState *s)
 
 bool postcopy_ready_committed(void)
 {
-    return pr.committed;
+    return pr.committed || pr.handed_over;
+}
+
+/*
+ * Whatever error the file has got meanwhile: what counts is whether the channel
+ * took the last byte.
+ */
+int postcopy_ready_hand_over(MigrationState *s, const uint8_t *package,
+                             size_t size)
+{
+    uint64_t before;
+
+    assert(bql_locked());
+    qemu_fflush(s->to_dst_file);
+    before = stat64_get(&mig_stats.qemu_file_transferred);
+    if (qemu_savevm_send_packaged(s->to_dst_file, package, size)) {
+        return -1;
+    }
+    qemu_fflush(s->to_dst_file);
+    pr.handed_over = stat64_get(&mig_stats.qemu_file_transferred) - before ==
+                     POSTCOPY_READY_PACKAGE_HEADER + size;
+    return pr.handed_over ? 0 : -1;
 }
 
 typedef struct PostcopyReadyPump {

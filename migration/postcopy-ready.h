@@ -58,8 +58,19 @@ bool postcopy_ready_is_validated(void);
  * Source; called by the migration thread
  */
 
-/* Was there a commit?  Then the guest will never run here again. */
+/*
+ * Was the guest given to the destination, by a commit or, without a hold, with
+ * the package?  Then it will never run here again.
+ */
 bool postcopy_ready_committed(void);
+
+/*
+ * Send the package without a hold.  Returns negative if the channel did not
+ * take all of it, so that the destination cannot have got it.  Otherwise the
+ * guest is handed over.  BQL held.
+ */
+int postcopy_ready_hand_over(MigrationState *s, const uint8_t *package,
+                             size_t size);
 
 /* Is the iteration to look whether there is something more urgent to send? */
 bool postcopy_ready_interrupts(void);

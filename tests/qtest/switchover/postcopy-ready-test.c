@@ -28,6 +28,7 @@
 #include "switchover/postcopy-hold.h"
 #include "switchover/postcopy-ready-tests.h"
 #include "switchover/scenario.h"
+#include "switchover/transport.h"
 
 /* Long enough to be seen waiting, short enough to wait for */
 #define READY_TIMEOUT_MS 1500
@@ -105,33 +106,6 @@ static void end_retries(SwRig *rig)
     sw_hold_expect_nobody_runs(rig);
     sw_hold_continue(rig);
     sw_hold_expect_completed(rig);
-}
-
-/*
- * TLS, with a key that both know
- */
-
-static void add_tls(SwRig *rig, SwVM *vm, const char *endpoint)
-{
-    g_autofree char *path = g_build_filename(rig->dir, "keys.psk", NULL);
-
-    g_assert(g_file_set_contents(path, "qemu:00112233445566778899aabbccddeeff",
-                                 -1, NULL));
-    sw_qmp_ok(vm->mon, "{ 'execute': 'object-add', 'arguments': {"
-              " 'qom-type': 'tls-creds-psk', 'id': 'tls', 'endpoint': %s,"
-              " 'dir': %s } }", endpoint, rig->dir);
-    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-parameters',"
-              " 'arguments': { 'tls-creds': 'tls' } }");
-}
-
-static void add_client(SwRig *rig)
-{
-    add_tls(rig, rig->src, "client");
-}
-
-static void add_server(SwRig *rig)
-{
-    add_tls(rig, rig->dst, "server");
 }
 
 /*
@@ -407,8 +381,8 @@ static const SwCase cases[] = {
     }, {
         .path = "commit/tls",
         SW_READY_CASE,
-        .setup = add_client,
-        .at_destination = add_server,
+        .setup = sw_tls_client,
+        .at_destination = sw_tls_server,
         .end = end_continue,
     }, {
         .path = "commit/drain-timeout",
@@ -453,15 +427,15 @@ static const SwCase cases[] = {
         .path = "back/cancel/tls",
         .full = true,
         SW_READY_CASE,
-        .setup = add_client,
-        .at_destination = add_server,
+        .setup = sw_tls_client,
+        .at_destination = sw_tls_server,
         .end = end_cancel,
     }, {
         .path = "back/cancel/tls-blocked",
         .full = true,
         SW_READY_CASE,
-        .setup = add_client,
-        .at_destination = add_server,
+        .setup = sw_tls_client,
+        .at_destination = sw_tls_server,
         .end = end_cancel_blocked,
     }, {
         .path = "back/timeout/ready",

@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "switchover/harness.h"
 #include "switchover/rig.h"
+#include "switchover/transport.h"
 
 /* What the victim serves before it is stuck: I/O does flow */
 #define FLOWING_REQUESTS 8
@@ -137,19 +138,68 @@ static void set_capabilities(SwVM *vm, const SwCase *c, SwSides only,
     }
 }
 
-/* A new way from the source to the destination */
-static void make_way(SwRig *rig)
+static void make_way(SwRig *rig, const char *name, char **far, char **near,
+                     SwProxy **proxy)
 {
-    g_autofree char *path = g_strdup_printf("%s/migration%u", rig->dir,
-                                            rig->ways++);
-    g_autofree char *near = g_strdup_printf("%s.near", path);
+    g_autofree char *path = g_strdup_printf("%s/%s%u", rig->dir, name,
+                                            rig->ways);
+    g_autofree char *by_proxy = g_strdup_printf("%s.near", path);
 
+    g_free(*far);
+    g_free(*near);
+    sw_proxy_free(*proxy);
+    *proxy = NULL;
+    if (rig->c->tcp) {
+        *far = g_strdup_printf("tcp:127.0.0.1:%u", sw_free_port());
+        *near = g_strdup(*far);
+    } else if (rig->c->proxied) {
+        *far = g_strdup_printf("unix:%s", path);
+        *near = g_strdup_printf("unix:%s", by_proxy);
+        *proxy = sw_proxy_new(by_proxy, path);
+    } else {
+        *far = g_strdup_printf("unix:%s", path);
+        *near = g_strdup(*far);
+    }
+}
+
+/* A FIFO, or commands with one between them */
+static void make_one_way(SwRig *rig)
+{
+    g_autofree char *path = g_strdup_printf("%s/fifo%u", rig->dir, rig->ways);
+
+    SW_CHECK(!mkfifo(path, 0600), "mkfifo %s: %s", path, strerror(errno));
     g_free(rig->dst_uri);
     g_free(rig->uri);
-    sw_proxy_free(rig->proxy);
-    rig->dst_uri = g_strdup_printf("unix:%s", path);
-    rig->uri = g_strdup_printf("unix:%s", rig->c->proxied ? near : path);
-    rig->proxy = rig->c->proxied ? sw_proxy_new(near, path) : NULL;
+    if (g_str_equal(rig->c->one_way, "exec")) {
+        rig->dst_uri = g_strdup_printf("exec:exec cat %s", path);
+        rig->uri = g_strdup_printf("exec:exec cat >%s", path);
+    } else {
+        rig->dst_uri = g_strdup_printf("file:%s", path);
+        rig->uri = g_strdup(rig->dst_uri);
+    }
+}
+
+/* New ways from the source to the destination */
+static void make_ways(SwRig *rig)
+{
+    rig->ways++;
+    if (rig->c->one_way) {
+        make_one_way(rig);
+    } else {
+        make_way(rig, "migration", &rig->dst_uri, &rig->uri, &rig->proxy);
+    }
+    if (rig->c->link) {
+        make_way(rig, "link", &rig->dst_link, &rig->link, &rig->link_proxy);
+    }
+}
+
+/* What one side is given, if @only is it or both are */
+static QList *channels_of(SwRig *rig, SwSides only, const char *main,
+                          const char *link)
+{
+    SwSides given = rig->c->link;
+
+    return sw_channels(main, given == SW_BOTH || given == only ? link : NULL);
 }
 
 static void start_destination(SwRig *rig)
@@ -162,7 +212,7 @@ static void start_destination(SwRig *rig)
     rig->dst_paused = rig->c->libvirt || rig->c->dst_paused;
     args = g_strdup_printf("%s%s -incoming defer%s", common,
                            rig->dst_paused ? " -S" : "", hide);
-    make_way(rig);
+    make_ways(rig);
     rig->dst = sw_vm_new(rig->dir, name, rig->c->dst_binary, args);
     set_capabilities(rig->dst, rig->c, SW_DESTINATION_ONLY,
                      destination_capabilities);
@@ -170,22 +220,30 @@ static void start_destination(SwRig *rig)
         rig->c->at_destination(rig);
     }
     sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-incoming',"
-              " 'arguments': { 'uri': %s, 'exit-on-error': %i } }",
-              rig->dst_uri, !rig->c->dst_stays);
+              " 'arguments': { 'channels': %p, 'exit-on-error': %i } }",
+              channels_of(rig, SW_DESTINATION_ONLY, rig->dst_uri,
+                          rig->dst_link), !rig->c->dst_stays);
 }
 
 /* Its main loop may be waiting for memory that comes with the recovery */
 void sw_rig_listen_again(SwRig *rig)
 {
-    make_way(rig);
-    sw_qmp_ok(rig->dst->mon, "{ 'exec-oob': 'migrate-recover',"
-              " 'arguments': { 'uri': %s } }", rig->dst_uri);
+    make_ways(rig);
+    if (rig->c->link) {
+        sw_qmp_ok(rig->dst->mon, "{ 'exec-oob': 'migrate-recover',"
+                  " 'arguments': { 'channels': %p } }",
+                  sw_channels(rig->dst_uri, rig->dst_link));
+    } else {
+        sw_qmp_ok(rig->dst->mon, "{ 'exec-oob': 'migrate-recover',"
+                  " 'arguments': { 'uri': %s } }", rig->dst_uri);
+    }
 }
 
 void sw_rig_resume(SwRig *rig)
 {
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
-              " 'arguments': { 'uri': %s, 'resume': true } }", rig->uri);
+              " 'arguments': { 'channels': %p, 'resume': true } }",
+              channels_of(rig, SW_SOURCE_ONLY, rig->uri, rig->link));
 }
 
 void sw_rig_renew_destination(SwRig *rig)
@@ -279,6 +337,7 @@ void sw_rig_free(SwRig *rig)
     sw_vm_free(rig->src);
     sw_vm_free(rig->dst);
     sw_proxy_free(rig->proxy);
+    sw_proxy_free(rig->link_proxy);
     sw_disk_free(rig->mirror);
     sw_disk_free(rig->disk[1]);
     sw_disk_free(rig->disk[0]);
@@ -287,6 +346,8 @@ void sw_rig_free(SwRig *rig)
     g_free(rig->more_args);
     g_free(rig->dst_uri);
     g_free(rig->uri);
+    g_free(rig->dst_link);
+    g_free(rig->link);
     g_free(rig);
     sw_watchdog_stop();
 }
@@ -478,12 +539,18 @@ void sw_rig_prepare(SwRig *rig)
     set_new_parameters(rig);
 }
 
+void sw_rig_connect(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
+              " 'arguments': { 'channels': %p } }",
+              channels_of(rig, SW_SOURCE_ONLY, rig->uri, rig->link));
+}
+
 void sw_rig_start(SwRig *rig)
 {
     sw_probe_mark(rig->src->probe);
     rig->begun_us = sw_now_us();
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
-              " 'arguments': { 'uri': %s } }", rig->uri);
+    sw_rig_connect(rig);
 }
 
 static void start_migration(SwRig *rig, bool slow)

@@ -87,8 +87,13 @@ typedef struct SwCase {
     bool dst_paused;
     /* It stays if it gets no guest */
     bool dst_stays;
-    /* What the migration goes over can break: rig->proxy */
+    /* What the migration goes over can break: rig->proxy, rig->link_proxy */
     bool proxied;
+    /* ... and is TCP, which cannot; or one-way: "fifo", or "exec" */
+    bool tcp;
+    const char *one_way;
+    /* Who is given a channel for the return path, with an address of its own */
+    SwSides link;
     bool pause_before_switchover;
     /* With the capability parallel-vmstate-change, on both sides */
     bool parallel;
@@ -145,8 +150,12 @@ struct SwRig {
     /* Where the destination listens, and where the source connects to */
     char *dst_uri;
     char *uri;
+    /* Optional: the same for the return path's channel */
+    char *dst_link;
+    char *link;
     /* Optional: what is between them */
     SwProxy *proxy;
+    SwProxy *link_proxy;
 
     unsigned flowing;       /* requests seen that mean that I/O flows */
     int64_t stuck_us;       /* when the victim stopped answering */
@@ -180,6 +189,9 @@ void sw_rig_migrate(SwRig *rig);
  */
 void sw_rig_migrate_slowly(SwRig *rig);
 void sw_rig_hasten(SwRig *rig);
+
+/* The command migrate, to rig->uri and, if there is one, rig->link */
+void sw_rig_connect(SwRig *rig);
 
 /* The same, with something to be set between the two: the speed, at least */
 void sw_rig_prepare(SwRig *rig);

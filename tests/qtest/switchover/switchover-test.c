@@ -26,7 +26,9 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include "switchover/harness.h"
+#include "switchover/connect-tests.h"
 #include "switchover/input-tests.h"
+#include "switchover/proxy-tests.h"
 #include "switchover/expect.h"
 #include "switchover/scenario.h"
 
@@ -433,6 +435,8 @@ int main(int argc, char **argv)
     keep_mounts_private();
     g_test_init(&argc, &argv, NULL);
 
+    sw_add_proxy_tests();
+    sw_add_connect_tests();
     sw_add_input_tests();
     for (i = 0; i < ARRAY_SIZE(scenarios); i++) {
         sw_add_case(SUITE, &scenarios[i], run_case);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: what a migration goes over
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "qemu/cutils.h"
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include "switchover/harness.h"
+#include "switchover/transport.h"
+
+static QDict *socket_address(const char *type)
+{
+    QDict *addr = qdict_new();
+
+    qdict_put_str(addr, "transport", "socket");
+    qdict_put_str(addr, "type", type);
+    return addr;
+}
+
+static QDict *inet_address(const char *text)
+{
+    QDict *addr = socket_address("inet");
+    const char *port = strrchr(text, ':');
+    g_autofree char *host = g_strndup(text, port - text);
+
+    qdict_put_str(addr, "host", host);
+    qdict_put_str(addr, "port", port + 1);
+    return addr;
+}
+
+static QDict *exec_address(const char *command)
+{
+    QDict *addr = qdict_new();
+    QList *args = qlist_new();
+
+    qlist_append_str(args, "/bin/sh");
+    qlist_append_str(args, "-c");
+    qlist_append_str(args, command);
+    qdict_put_str(addr, "transport", "exec");
+    qdict_put(addr, "args", args);
+    return addr;
+}
+
+static QDict *file_address(const char *path)
+{
+    QDict *addr = qdict_new();
+
+    qdict_put_str(addr, "transport", "file");
+    qdict_put_str(addr, "filename", path);
+    qdict_put_int(addr, "offset", 0);
+    return addr;
+}
+
+static QDict *address(const char *uri)
+{
+    const char *rest;
+    QDict *addr = NULL;
+
+    if (strstart(uri, "unix:", &rest)) {
+        addr = socket_address("unix");
+        qdict_put_str(addr, "path", rest);
+    } else if (strstart(uri, "fd:", &rest)) {
+        addr = socket_address("fd");
+        qdict_put_str(addr, "str", rest);
+    } else if (strstart(uri, "tcp:", &rest)) {
+        addr = inet_address(rest);
+    } else if (strstart(uri, "exec:", &rest)) {
+        addr = exec_address(rest);
+    } else if (strstart(uri, "file:", &rest)) {
+        addr = file_address(rest);
+    }
+    SW_CHECK(addr, "cannot make an address of '%s'", uri);
+    return addr;
+}
+
+static void add_channel(QList *list, const char *type, const char *uri)
+{
+    QDict *channel;
+
+    if (uri) {
+        channel = qdict_new();
+        qdict_put_str(channel, "channel-type", type);
+        qdict_put(channel, "addr", address(uri));
+        qlist_append(list, channel);
+    }
+}
+
+QList *sw_channels(const char *main, const char *link)
+{
+    QList *list = qlist_new();
+
+    add_channel(list, "main", main);
+    add_channel(list, "return-path", link);
+    return list;
+}
+
+unsigned sw_free_port(void)
+{
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    SW_CHECK(!bind(fd, (struct sockaddr *)&addr, len) &&
+             !getsockname(fd, (struct sockaddr *)&addr, &len),
+             "no free port: %s", strerror(errno));
+    close(fd);
+    return ntohs(addr.sin_port);
+}
+
+static void set_tls(SwRig *rig, SwVM *vm, const char *endpoint)
+{
+    g_autofree char *path = g_build_filename(rig->dir, "keys.psk", NULL);
+
+    g_assert(g_file_set_contents(path, "qemu:00112233445566778899aabbccddeeff",
+                                 -1, NULL));
+    sw_qmp_ok(vm->mon, "{ 'execute': 'object-add', 'arguments': {"
+              " 'qom-type': 'tls-creds-psk', 'id': 'tls', 'endpoint': %s,"
+              " 'dir': %s } }", endpoint, rig->dir);
+    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { 'tls-creds': 'tls' } }");
+}
+
+void sw_tls_client(SwRig *rig)
+{
+    set_tls(rig, rig->src, "client");
+}
+
+void sw_tls_server(SwRig *rig)
+{
+    set_tls(rig, rig->dst, "server");
+}

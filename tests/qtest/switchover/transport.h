@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: what a migration goes over
+ */
+#ifndef SWITCHOVER_TRANSPORT_H
+#define SWITCHOVER_TRANSPORT_H
+
+#include "qobject/qlist.h"
+#include "switchover/rig.h"
+
+/*
+ * The argument 'channels' of migrate, migrate-incoming and migrate-recover.
+ * @main and @link are of the form tcp:HOST:PORT, unix:PATH, fd:NAME, exec:CMD
+ * or file:PATH; either may be NULL.
+ */
+QList *sw_channels(const char *main, const char *link);
+
+/* A port on the loopback interface that nobody uses */
+unsigned sw_free_port(void);
+
+/*
+ * TLS, with a key that both know: to be used as a case's steps "setup" and
+ * "at_destination"
+ */
+void sw_tls_client(SwRig *rig);
+void sw_tls_server(SwRig *rig);
+
+#endif /* SWITCHOVER_TRANSPORT_H */
