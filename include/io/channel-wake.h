@@ -28,8 +28,8 @@
  * Modes. Every channel has a blocking mode of its own, at first it is blocking,
  * and changing it changes nothing for others. A thread is never given
  * QIO_CHANNEL_ERR_BLOCK while the channel is blocking: callers would answer it
- * with qio_channel_wait(), which sets up a main loop for every wait. A coroutine
- * is always given it, as the thread that it runs in must not sleep.
+ * with qio_channel_wait(), which sets up a main loop for every wait. A
+ * coroutine is always given it, as the thread that it runs in must not sleep.
  *
  * A descriptor belongs to QEMU, but what it refers to may be shared with other
  * processes, and O_NONBLOCK is a property of that. A pipe is opened a second
