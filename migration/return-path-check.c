@@ -5,10 +5,11 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/return-path.h"
+#include "migration/return-path-internal.h"
 #include "migration/options.h"
 #include "qapi/error.h"
 #include "qapi/util.h"
+#include "qemu/sockets.h"
 
 bool return_path_pick_channels(MigrationChannelList *list,
                                MigrationAddress **main,
@@ -197,4 +198,25 @@ bool return_path_check_recovery(MigrationChannelList *channels, Error **errp)
     }
     return check_recovery(return_path_is_given_incoming(), return_path, errp) &&
            return_path_check_incoming(main, return_path, errp);
+}
+
+QIOChannelSocket *return_path_use_descriptor(int fd, const char *name,
+                                             Error **errp)
+{
+    QIOChannelSocket *sioc;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    if (!fd_is_socket(fd)) {
+        error_setg(errp, "Channel 'return-path' must be a socket, since both "
+                   "sides write to it; descriptor '%s' is none", name);
+        close(fd);
+        return NULL;
+    }
+    sioc = qio_channel_socket_new_fd(fd, errp);
+    if (!sioc) {
+        close(fd);
+    }
+    return sioc;
 }

@@ -19,7 +19,6 @@
 
 #include "qemu/osdep.h"
 #include "crypto/random.h"
-#include "io/channel-socket.h"
 #include "io/channel-tls.h"
 #include "io/channel-wake.h"
 #include "migration/channel.h"
@@ -31,7 +30,6 @@
 #include "qapi/error.h"
 #include "qapi/qapi-visit-sockets.h"
 #include "qemu/main-loop.h"
-#include "qemu/sockets.h"
 #include "qemu/timer.h"
 #include "qemu/yank.h"
 #include "trace.h"
@@ -453,18 +451,8 @@ static bool claim_descriptor(const char *name, Error **errp)
 {
     int fd = monitor_get_fd(monitor_cur(), name, errp);
 
-    if (fd < 0) {
-        return false;
-    }
-    if (!fd_is_socket(fd)) {
-        error_setg(errp, "Channel 'return-path' must be a socket, since both "
-                   "sides write to it; descriptor '%s' is none", name);
-        close(fd);
-        return false;
-    }
-    connecting.given = qio_channel_socket_new_fd(fd, errp);
+    connecting.given = return_path_use_descriptor(fd, name, errp);
     if (!connecting.given) {
-        close(fd);
         return false;
     }
     qio_channel_set_name(QIO_CHANNEL(connecting.given),

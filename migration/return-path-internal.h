@@ -7,6 +7,7 @@
 #ifndef QEMU_MIGRATION_RETURN_PATH_INTERNAL_H
 #define QEMU_MIGRATION_RETURN_PATH_INTERNAL_H
 
+#include "io/channel-socket.h"
 #include "migration/return-path.h"
 
 /*
@@ -76,6 +77,13 @@ size_t return_path_encode_answer(const char *text,
 /* Sets *@refused, and *@length to that of the text which follows */
 bool return_path_decode_answer(const uint8_t buf[RETURN_PATH_ANSWER_SIZE],
                                bool *refused, size_t *length, Error **errp);
+
+/*
+ * The link on the descriptor @fd, called @name by the user, which is closed if
+ * it is none.  If @fd is negative, @errp was set by who looked for it.
+ */
+QIOChannelSocket *return_path_use_descriptor(int fd, const char *name,
+                                             Error **errp);
 
 /* The socket below @ioc, if there is one; no reference is taken */
 QIOChannel *return_path_socket_of(QIOChannel *ioc);

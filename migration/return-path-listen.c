@@ -18,7 +18,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "io/channel-socket.h"
 #include "io/channel-wake.h"
 #include "io/net-listener.h"
 #include "migration/channel.h"
@@ -32,7 +31,6 @@
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
-#include "qemu/sockets.h"
 #include "qemu/timer.h"
 #include "trace.h"
 
@@ -710,20 +708,9 @@ static gboolean link_spoke(QIOChannel *ioc, GIOCondition condition,
 static bool listen_descriptor(const char *name, Error **errp)
 {
     int fd = monitor_fd_param(monitor_cur(), name, errp);
-    QIOChannelSocket *sioc;
+    QIOChannelSocket *sioc = return_path_use_descriptor(fd, name, errp);
 
-    if (fd < 0) {
-        return false;
-    }
-    if (!fd_is_socket(fd)) {
-        error_setg(errp, "Channel 'return-path' must be a socket, since both "
-                   "sides write to it; descriptor '%s' is none", name);
-        close(fd);
-        return false;
-    }
-    sioc = qio_channel_socket_new_fd(fd, errp);
     if (!sioc) {
-        close(fd);
         return false;
     }
     qio_channel_set_name(QIO_CHANNEL(sioc), LINK_NAME);

@@ -13,7 +13,6 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
-#include "io/channel-socket.h"
 #include "io/channel-wake.h"
 #include "migration/postcopy-ram.h"
 #include "migration/qemu-file.h"
