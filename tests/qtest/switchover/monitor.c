@@ -241,6 +241,29 @@ char *sw_qmp_error(SwMonitor *mon, const char *fmt, ...)
     return desc;
 }
 
+/* It goes with a blank, which QEMU skips; the command is about the latest */
+void sw_monitor_give_fd(SwMonitor *mon, const char *name, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec iov = { .iov_base = (char *)" ", .iov_len = 1 };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1,
+        .msg_control = &control, .msg_controllen = sizeof(control),
+    };
+
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+    SW_CHECK(RETRY_ON_EINTR(sendmsg(mon->fd, &msg, MSG_NOSIGNAL)) == 1,
+             "%s: cannot send a descriptor: %s", mon->name, strerror(errno));
+    sw_qmp_ok(mon, "{ 'execute': 'getfd', 'arguments': { 'fdname': %s } }",
+              name);
+}
+
 char *sw_hmp(SwMonitor *mon, const char *cmd)
 {
     QDict *rsp = sw_qmp_rsp(mon, "{ 'execute': 'human-monitor-command',"

@@ -43,6 +43,12 @@ void sw_qmp_ok(SwMonitor *mon, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Fails unless the command fails; the error's description */
 char *sw_qmp_error(SwMonitor *mon, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/*
+ * Hands over a duplicate of @fd: "fd:NAME" in a later command on this
+ * connection
+ */
+void sw_monitor_give_fd(SwMonitor *mon, const char *name, int fd);
+
 /* The output of an HMP command */
 char *sw_hmp(SwMonitor *mon, const char *cmd);
 

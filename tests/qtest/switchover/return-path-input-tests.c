@@ -198,8 +198,7 @@ static void test_command_line(void)
 
 static void give(SwVM *vm, const char *name, int fd)
 {
-    qtest_qmp_fds_assert_success(vm->qts, &fd, 1, "{ 'execute': 'getfd',"
-                                 " 'arguments': { 'fdname': %s } }", name);
+    sw_monitor_give_fd(vm->mon, name, fd);
     close(fd);
 }
 
@@ -232,12 +231,11 @@ static void migrate_by_descriptors(bool one_way)
     give(src, "link", link[0]);
     give(dst, "main", main[1]);
     give(dst, "link", link[1]);
-    qtest_qmp_assert_success(dst->qts, "{ 'execute': 'migrate-incoming',"
-                             " 'arguments': { 'channels': %p } }",
-                             sw_channels("fd:main", "fd:link"));
-    qtest_qmp_assert_success(src->qts, "{ 'execute': 'migrate',"
-                             " 'arguments': { 'channels': %p } }",
-                             sw_channels("fd:main", "fd:link"));
+    sw_qmp_ok(dst->mon, "{ 'execute': 'migrate-incoming',"
+              " 'arguments': { 'channels': %p } }",
+              sw_channels("fd:main", "fd:link"));
+    sw_qmp_ok(src->mon, "{ 'execute': 'migrate', 'arguments': {"
+              " 'channels': %p } }", sw_channels("fd:main", "fd:link"));
     sw_status_wait(src->mon, "completed");
     sw_status_wait(dst->mon, "completed");
     sw_vm_free(src);
@@ -261,7 +259,7 @@ static void test_no_socket(void)
 {
     char *dir;
     SwVM *src;
-    QDict *rsp;
+    g_autofree char *error = NULL;
     int main[2], link[2];
 
     sw_watchdog_start();
@@ -271,12 +269,11 @@ static void test_no_socket(void)
     make_pipe(link, true);
     give(src, "main", main[0]);
     give(src, "link", link[0]);
-    rsp = qtest_qmp(src->qts, "{ 'execute': 'migrate',"
-                    " 'arguments': { 'channels': %p } }",
-                    sw_channels("fd:main", "fd:link"));
-    SW_CHECK(strstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
-                    "descriptor 'link' is none"), "no such error");
-    qobject_unref(rsp);
+    error = sw_qmp_error(src->mon, "{ 'execute': 'migrate', 'arguments': {"
+                         " 'channels': %p } }",
+                         sw_channels("fd:main", "fd:link"));
+    SW_CHECK(strstr(error, "descriptor 'link' is none"), "migrate says: %s",
+             error);
     close(main[1]);
     close(link[1]);
     sw_vm_free(src);

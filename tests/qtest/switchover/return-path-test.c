@@ -704,7 +704,8 @@ static const SwCase cases[] = {
     }, {
         .path = "pre-copy/tcp",
         PRECOPY,
-        .tcp = true,
+        .main_by = "tcp",
+        .link_by = "tcp",
         .end = end_completes,
     }, {
         .path = "pre-copy/tls",
@@ -844,7 +845,8 @@ static const SwCase cases[] = {
     }, {
         .path = "post-copy/tcp",
         POSTCOPY,
-        .tcp = true,
+        .main_by = "tcp",
+        .link_by = "tcp",
         .end = end_postcopy,
     }, {
         .path = "post-copy/tls",
@@ -922,56 +924,56 @@ static const SwCase cases[] = {
     }, {
         .path = "one-way/fifo/pre-copy",
         PRECOPY,
-        .one_way = "fifo",
+        .main_by = "fifo",
         .capabilities = { "return-path", "switchover-ack" },
         .end = end_completes,
     }, {
         .path = "one-way/fifo/post-copy",
         POSTCOPY,
-        .one_way = "fifo",
+        .main_by = "fifo",
         .end = end_postcopy,
     }, {
         .path = "one-way/fifo/cut",
         POSTCOPY,
-        .one_way = "fifo",
+        .main_by = "fifo",
         .proxied = true,
         .end = end_cut_link,
     }, {
         .path = "one-way/fifo/paused",
         POSTCOPY,
-        .one_way = "fifo",
+        .main_by = "fifo",
         .end = end_pause_source,
     }, {
         .path = "one-way/fifo/cancelled",
         PRECOPY,
-        .one_way = "fifo",
+        .main_by = "fifo",
         .end = end_cancel_active,
     }, {
         .path = "one-way/exec/pre-copy",
         PRECOPY,
-        .one_way = "exec",
+        .main_by = "exec",
         .capabilities = { "return-path", "switchover-ack" },
         .end = end_completes,
     }, {
         .path = "one-way/exec/post-copy",
         POSTCOPY,
-        .one_way = "exec",
+        .main_by = "exec",
         .end = end_postcopy,
     }, {
         .path = "one-way/exec/cut",
         POSTCOPY,
-        .one_way = "exec",
+        .main_by = "exec",
         .proxied = true,
         .end = end_cut_link,
     }, {
         .path = "one-way/exec/paused",
         POSTCOPY,
-        .one_way = "exec",
+        .main_by = "exec",
         .end = end_pause_source,
     }, {
         .path = "one-way/exec/cancelled",
         PRECOPY,
-        .one_way = "exec",
+        .main_by = "exec",
         .end = end_cancel_active,
     },
 };

@@ -4,6 +4,9 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/socket.h>
+#include <linux/vm_sockets.h>
+#include "qemu/cutils.h"
 #include "switchover/harness.h"
 #include "switchover/rig.h"
 #include "switchover/transport.h"
@@ -138,58 +141,122 @@ static void set_capabilities(SwVM *vm, const SwCase *c, SwSides only,
     }
 }
 
-static void make_way(SwRig *rig, const char *name, char **far, char **near,
-                     SwProxy **proxy)
-{
-    g_autofree char *path = g_strdup_printf("%s/%s%u", rig->dir, name,
-                                            rig->ways);
-    g_autofree char *by_proxy = g_strdup_printf("%s.near", path);
+/* One of the connections, and what the rig knows of it */
+typedef struct Way {
+    const char *name;
+    const char *by;
+    char **far;
+    char **near;
+    SwProxy **proxy;
+    SwEnds *ends;
+} Way;
 
-    g_free(*far);
-    g_free(*near);
-    sw_proxy_free(*proxy);
-    *proxy = NULL;
-    if (rig->c->tcp) {
-        *far = g_strdup_printf("tcp:127.0.0.1:%u", sw_free_port());
-        *near = g_strdup(*far);
-    } else if (rig->c->proxied) {
-        *far = g_strdup_printf("unix:%s", path);
-        *near = g_strdup_printf("unix:%s", by_proxy);
-        *proxy = sw_proxy_new(by_proxy, path);
+static void close_ends(SwEnds *ends)
+{
+    if (ends->far >= 0) {
+        close(ends->far);
+    }
+    if (ends->near >= 0) {
+        close(ends->near);
+    }
+    *ends = (SwEnds) { -1, -1 };
+}
+
+static void make_ends(SwRig *rig, const Way *way)
+{
+    int fd[2];
+
+    if (g_str_equal(way->by, "pipe")) {
+        g_assert(!pipe2(fd, O_CLOEXEC));
     } else {
-        *far = g_strdup_printf("unix:%s", path);
-        *near = g_strdup(*far);
+        g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd));
+    }
+    *way->ends = (SwEnds) { .far = fd[0], .near = fd[1] };
+    *way->far = g_strdup_printf("fd:%s%u", way->name, rig->ways);
+    *way->near = g_strdup(*way->far);
+}
+
+static void give_end(SwVM *vm, const char *uri, int *fd)
+{
+    const char *name;
+
+    if (*fd >= 0) {
+        g_assert(strstart(uri, "fd:", &name));
+        sw_monitor_give_fd(vm->mon, name, *fd);
+        close(*fd);
+        *fd = -1;
     }
 }
 
 /* A FIFO, or commands with one between them */
-static void make_one_way(SwRig *rig)
+static void make_fifo(const Way *way, const char *path)
 {
-    g_autofree char *path = g_strdup_printf("%s/fifo%u", rig->dir, rig->ways);
-
     SW_CHECK(!mkfifo(path, 0600), "mkfifo %s: %s", path, strerror(errno));
-    g_free(rig->dst_uri);
-    g_free(rig->uri);
-    if (g_str_equal(rig->c->one_way, "exec")) {
-        rig->dst_uri = g_strdup_printf("exec:exec cat %s", path);
-        rig->uri = g_strdup_printf("exec:exec cat >%s", path);
+    if (g_str_equal(way->by, "exec")) {
+        *way->far = g_strdup_printf("exec:exec cat %s", path);
+        *way->near = g_strdup_printf("exec:exec cat >%s", path);
     } else {
-        rig->dst_uri = g_strdup_printf("file:%s", path);
-        rig->uri = g_strdup(rig->dst_uri);
+        *way->far = g_strdup_printf("file:%s", path);
+        *way->near = g_strdup(*way->far);
+    }
+}
+
+static void make_unix(SwRig *rig, const Way *way, const char *path)
+{
+    g_autofree char *by_proxy = g_strdup_printf("%s.near", path);
+
+    *way->far = g_strdup_printf("unix:%s", path);
+    if (rig->c->proxied) {
+        *way->near = g_strdup_printf("unix:%s", by_proxy);
+        *way->proxy = sw_proxy_new(by_proxy, path);
+    } else {
+        *way->near = g_strdup(*way->far);
+    }
+}
+
+static void make_way(SwRig *rig, const Way *way)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s%u", rig->dir, way->name,
+                                            rig->ways);
+
+    g_clear_pointer(way->far, g_free);
+    g_clear_pointer(way->near, g_free);
+    g_clear_pointer(way->proxy, sw_proxy_free);
+    close_ends(way->ends);
+    if (g_str_equal(way->by, "tcp")) {
+        *way->far = g_strdup_printf("tcp:127.0.0.1:%u", sw_free_port());
+        *way->near = g_strdup(*way->far);
+    } else if (g_str_equal(way->by, "vsock")) {
+        *way->far = g_strdup_printf("vsock:%u:%u", VMADDR_CID_LOCAL,
+                                    sw_free_vsock_port());
+        *way->near = g_strdup(*way->far);
+    } else if (g_str_equal(way->by, "fd") || g_str_equal(way->by, "pipe")) {
+        make_ends(rig, way);
+    } else if (g_str_equal(way->by, "fifo") || g_str_equal(way->by, "exec")) {
+        make_fifo(way, path);
+    } else {
+        make_unix(rig, way, path);
     }
 }
 
 /* New ways from the source to the destination */
 static void make_ways(SwRig *rig)
 {
+    const Way main = {
+        .name = "migration", .by = rig->c->main_by ?: "unix",
+        .far = &rig->dst_uri, .near = &rig->uri, .proxy = &rig->proxy,
+        .ends = &rig->ends,
+    };
+    const Way link = {
+        .name = "link", .by = rig->c->link_by ?: "unix",
+        .far = &rig->dst_link, .near = &rig->link, .proxy = &rig->link_proxy,
+        .ends = &rig->link_ends,
+    };
+
     rig->ways++;
-    if (rig->c->one_way) {
-        make_one_way(rig);
-    } else {
-        make_way(rig, "migration", &rig->dst_uri, &rig->uri, &rig->proxy);
-    }
+    make_way(rig, &main);
     if (rig->c->link) {
-        make_way(rig, "link", &rig->dst_link, &rig->link, &rig->link_proxy);
+        make_way(rig, &link);
     }
 }
 
@@ -219,6 +286,8 @@ static void start_destination(SwRig *rig)
     if (rig->c->at_destination) {
         rig->c->at_destination(rig);
     }
+    give_end(rig->dst, rig->dst_uri, &rig->ends.far);
+    give_end(rig->dst, rig->dst_link, &rig->link_ends.far);
     sw_qmp_ok(rig->dst->mon, "{ 'execute': 'migrate-incoming',"
               " 'arguments': { 'channels': %p, 'exit-on-error': %i } }",
               channels_of(rig, SW_DESTINATION_ONLY, rig->dst_uri,
@@ -282,7 +351,10 @@ static void start_machines(SwRig *rig)
 /* What keeps this case from running here, or NULL */
 static char *why_not(SwRig *rig)
 {
-    const char *missing = sw_guest_missing();
+    bool vsock = !g_strcmp0(rig->c->main_by, "vsock") ||
+                 !g_strcmp0(rig->c->link_by, "vsock");
+    const char *missing = sw_guest_missing() ?:
+                          (vsock ? sw_vsock_missing() : NULL);
     char *why = NULL;
 
     if (missing) {
@@ -312,6 +384,7 @@ SwRig *sw_rig_new(const SwCase *c)
 
     sw_watchdog_start();
     rig->c = c;
+    rig->ends = rig->link_ends = (SwEnds) { -1, -1 };
     rig->dir = sw_tmpdir_new();
     why = why_not(rig);
     if (why) {
@@ -338,6 +411,8 @@ void sw_rig_free(SwRig *rig)
     sw_vm_free(rig->dst);
     sw_proxy_free(rig->proxy);
     sw_proxy_free(rig->link_proxy);
+    close_ends(&rig->ends);
+    close_ends(&rig->link_ends);
     sw_disk_free(rig->mirror);
     sw_disk_free(rig->disk[1]);
     sw_disk_free(rig->disk[0]);
@@ -541,6 +616,8 @@ void sw_rig_prepare(SwRig *rig)
 
 void sw_rig_connect(SwRig *rig)
 {
+    give_end(rig->src, rig->uri, &rig->ends.near);
+    give_end(rig->src, rig->link, &rig->link_ends.near);
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate',"
               " 'arguments': { 'channels': %p } }",
               channels_of(rig, SW_SOURCE_ONLY, rig->uri, rig->link));

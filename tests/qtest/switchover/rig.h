@@ -87,11 +87,15 @@ typedef struct SwCase {
     bool dst_paused;
     /* It stays if it gets no guest */
     bool dst_stays;
-    /* What the migration goes over can break: rig->proxy, rig->link_proxy */
+    /*
+     * What the migration goes over: "unix", the default; "tcp"; "vsock"; "fd",
+     * which is a socket that both get; and, for one direction only, "pipe",
+     * "fifo" and "exec"
+     */
+    const char *main_by;
+    const char *link_by;
+    /* Where it is the default it can break: rig->proxy, rig->link_proxy */
     bool proxied;
-    /* ... and is TCP, which cannot; or one-way: "fifo", or "exec" */
-    bool tcp;
-    const char *one_way;
     /* Who is given a channel for the return path, with an address of its own */
     SwSides link;
     bool pause_before_switchover;
@@ -123,6 +127,12 @@ typedef struct SwCase {
     /* What must come of it */
     SwStep *end;
 } SwCase;
+
+/* Of a connection that both sides get: not yet handed over, or -1 */
+typedef struct SwEnds {
+    int far;
+    int near;
+} SwEnds;
 
 struct SwRig {
     const SwCase *c;
@@ -156,6 +166,8 @@ struct SwRig {
     /* Optional: what is between them */
     SwProxy *proxy;
     SwProxy *link_proxy;
+    SwEnds ends;
+    SwEnds link_ends;
 
     unsigned flowing;       /* requests seen that mean that I/O flows */
     int64_t stuck_us;       /* when the victim stopped answering */

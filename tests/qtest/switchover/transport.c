@@ -7,7 +7,9 @@
 #include "qobject/qdict.h"
 #include "qemu/cutils.h"
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <linux/vm_sockets.h>
 #include "switchover/harness.h"
 #include "switchover/transport.h"
 
@@ -28,6 +30,16 @@ static QDict *inet_address(const char *text)
 
     qdict_put_str(addr, "host", host);
     qdict_put_str(addr, "port", port + 1);
+    return addr;
+}
+
+static QDict *vsock_address(const char *text)
+{
+    QDict *addr = socket_address("vsock");
+    g_auto(GStrv) part = g_strsplit(text, ":", 2);
+
+    qdict_put_str(addr, "cid", part[0]);
+    qdict_put_str(addr, "port", part[1]);
     return addr;
 }
 
@@ -67,6 +79,8 @@ static QDict *address(const char *uri)
         qdict_put_str(addr, "str", rest);
     } else if (strstart(uri, "tcp:", &rest)) {
         addr = inet_address(rest);
+    } else if (strstart(uri, "vsock:", &rest)) {
+        addr = vsock_address(rest);
     } else if (strstart(uri, "exec:", &rest)) {
         addr = exec_address(rest);
     } else if (strstart(uri, "file:", &rest)) {
@@ -110,6 +124,64 @@ unsigned sw_free_port(void)
              "no free port: %s", strerror(errno));
     close(fd);
     return ntohs(addr.sin_port);
+}
+
+/* Listens at any port, of which it is the address then; -1: cannot */
+static int vsock_listen(struct sockaddr_vm *addr)
+{
+    socklen_t len = sizeof(*addr);
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    *addr = (struct sockaddr_vm) {
+        .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL,
+        .svm_port = VMADDR_PORT_ANY,
+    };
+    if (bind(fd, (struct sockaddr *)addr, len) || listen(fd, 1) ||
+        getsockname(fd, (struct sockaddr *)addr, &len)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+unsigned sw_free_vsock_port(void)
+{
+    struct sockaddr_vm addr;
+    int fd = vsock_listen(&addr);
+
+    SW_CHECK(fd >= 0, "no free vsock port: %s", strerror(errno));
+    close(fd);
+    return addr.svm_port;
+}
+
+/* A host without loopback may let it wait instead of saying so */
+static bool vsock_connects(const struct sockaddr_vm *addr)
+{
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+    int error = 0;
+    socklen_t len = sizeof(error);
+    bool ok;
+
+    ok = (!connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ||
+          errno == EINPROGRESS) && poll(&pfd, 1, 1000) == 1 &&
+         !getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) && !error;
+    close(fd);
+    return ok;
+}
+
+const char *sw_vsock_missing(void)
+{
+    struct sockaddr_vm addr;
+    int fd = vsock_listen(&addr);
+    bool ok;
+
+    if (fd < 0) {
+        return "this host has no vsock";
+    }
+    ok = vsock_connects(&addr);
+    close(fd);
+    return ok ? NULL : "vsock does not lead back to this host";
 }
 
 static void set_tls(SwRig *rig, SwVM *vm, const char *endpoint)

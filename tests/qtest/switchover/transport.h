@@ -10,13 +10,17 @@
 
 /*
  * The argument 'channels' of migrate, migrate-incoming and migrate-recover.
- * @main and @link are of the form tcp:HOST:PORT, unix:PATH, fd:NAME, exec:CMD
- * or file:PATH; either may be NULL.
+ * @main and @link are of the form tcp:HOST:PORT, unix:PATH, vsock:CID:PORT,
+ * fd:NAME, exec:CMD or file:PATH; either may be NULL.
  */
 QList *sw_channels(const char *main, const char *link);
 
 /* A port on the loopback interface that nobody uses */
 unsigned sw_free_port(void);
+
+/* The same of vsock; and why that does not lead back to this host, or NULL */
+unsigned sw_free_vsock_port(void);
+const char *sw_vsock_missing(void);
 
 /*
  * TLS, with a key that both know: to be used as a case's steps "setup" and
