@@ -577,6 +577,27 @@ size_t sw_proxy_unread(SwProxy *proxy, SwDirection direction)
     return unread.bytes;
 }
 
+static void add_untaken(SwProxy *proxy, Pipe *pipe, void *opaque)
+{
+    Unread *untaken = opaque;
+    int queued = 0;
+
+    if (pipe->direction == untaken->direction) {
+        ioctl(pipe->from, FIONREAD, &queued);
+        untaken->bytes += queued;
+    }
+}
+
+size_t sw_proxy_untaken(SwProxy *proxy, SwDirection direction)
+{
+    Unread untaken = { .direction = direction };
+
+    g_mutex_lock(&proxy->lock);
+    for_each_pipe(proxy, add_untaken, &untaken);
+    g_mutex_unlock(&proxy->lock);
+    return untaken.bytes;
+}
+
 static void cut(SwProxy *proxy, int which)
 {
     g_mutex_lock(&proxy->lock);

@@ -62,6 +62,9 @@ size_t sw_proxy_kept(SwProxy *proxy, SwDirection direction);
 /* Bytes that the other side has not read yet, wherever they are */
 size_t sw_proxy_unread(SwProxy *proxy, SwDirection direction);
 
+/* Bytes that the sender has got rid of, and that were not taken: see stall */
+size_t sw_proxy_untaken(SwProxy *proxy, SwDirection direction);
+
 /*
  * All connections break, for both sides, and what was on its way is lost.  New
  * ones are taken as before, and nothing is withheld or stalled any more.

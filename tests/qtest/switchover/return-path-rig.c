@@ -12,6 +12,10 @@
 #include "switchover/harness.h"
 #include "switchover/postcopy-hold.h"
 #include "switchover/return-path-rig.h"
+#include "switchover/return-path-tests.h"
+
+/* The source of a migration never has nothing to say for so long */
+#define STILL_MS 500
 
 /* Enough heartbeats to be no accident */
 #define PROOF_BEATS 20
@@ -85,6 +89,35 @@ void sw_link_recover(SwRig *rig)
     sw_expect_completed(rig);
 }
 
+typedef struct Still {
+    SwProxy *proxy;
+    size_t (*count)(SwProxy *, SwDirection);
+    size_t bytes;
+    int64_t since_us;
+} Still;
+
+/* For longer than it takes to stop */
+static bool is_still(void *opaque)
+{
+    Still *still = opaque;
+    size_t bytes = still->count(still->proxy, SW_TO_DESTINATION);
+
+    if (bytes != still->bytes) {
+        still->bytes = bytes;
+        still->since_us = sw_now_us();
+    }
+    return bytes && sw_since_ms(still->since_us) >= STILL_MS;
+}
+
+void sw_link_wait_still(SwProxy *proxy,
+                        size_t (*count)(SwProxy *, SwDirection),
+                        const char *what)
+{
+    Still still = { .proxy = proxy, .count = count };
+
+    sw_wait_until(is_still, &still, SW_WAIT_MS, what);
+}
+
 static void set_path(struct sockaddr_un *addr, const char *uri)
 {
     const char *path;
@@ -119,4 +152,24 @@ int sw_link_deaf(const char *uri)
     SW_CHECK(!bind(fd, (struct sockaddr *)&addr, sizeof(addr)) &&
              !listen(fd, 8), "cannot listen at %s: %s", uri, strerror(errno));
     return fd;
+}
+
+static void run_case(const void *opaque)
+{
+    const SwCase *c = opaque;
+    SwRig *rig = sw_rig_new(c);
+
+    if (rig) {
+        c->end(rig);
+        sw_rig_free(rig);
+    }
+}
+
+void sw_link_add_cases(const SwCase *cases, unsigned n)
+{
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        sw_add_case(SW_LINK_SUITE, &cases[i], run_case);
+    }
 }

@@ -31,6 +31,14 @@ void sw_link_expect_paused(SwRig *rig);
 /* They are recovered, and it completes */
 void sw_link_recover(SwRig *rig);
 
+/*
+ * Nothing more comes from the source, by what @count says of @proxy, and
+ * something did
+ */
+void sw_link_wait_still(SwProxy *proxy,
+                        size_t (*count)(SwProxy *, SwDirection),
+                        const char *what);
+
 /* A connection to @uri (unix:PATH), of somebody who says @text */
 int sw_link_stranger(const char *uri, const void *text, size_t size);
 

@@ -28,35 +28,6 @@
 #include "switchover/scenario.h"
 #include "switchover/transport.h"
 
-/* The source of a migration never has nothing to say for so long */
-#define STILL_MS 500
-
-/* Attempts in a row, and what may be left of them: nothing, but for noise */
-#define CYCLES 100
-#define NOISE 4
-
-#define GUEST                                   \
-    .healthy = true,                            \
-    .device = &sw_virtio_blk,                   \
-    .driver = &sw_nbd,                          \
-    .kind = SW_KIND_ANY,                        \
-    .dirty_mib_per_s = 50,                      \
-    .dirty_mib = 32,                            \
-    .off = true
-
-#define PRECOPY                                 \
-    GUEST,                                      \
-    .link = SW_BOTH
-
-#define POSTCOPY                                \
-    GUEST,                                      \
-    .postcopy = true,                           \
-    .link = SW_BOTH
-
-#define HELD                                    \
-    POSTCOPY,                                   \
-    .ready = SW_BOTH
-
 /*
  * It works
  */
@@ -260,133 +231,8 @@ static void end_cancelled(SwRig *rig)
 }
 
 /*
- * Many times in a row, with one destination.  What is left of an attempt is
- * found among the descriptors of the two.
- */
-
-static unsigned descriptors(SwVM *vm)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/fd",
-                                            (int)qtest_pid(vm->qts));
-    GDir *dir = g_dir_open(path, 0, NULL);
-    unsigned n = 0;
-
-    g_assert(dir);
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    g_dir_close(dir);
-    return n;
-}
-
-typedef struct Settled {
-    SwVM *vm;
-    unsigned limit;
-} Settled;
-
-static bool has_settled(void *opaque)
-{
-    Settled *settled = opaque;
-
-    return descriptors(settled->vm) <= settled->limit;
-}
-
-static void expect_no_leak(SwVM *vm, unsigned before)
-{
-    Settled settled = { vm, before + NOISE };
-
-    g_test_message("%s: %u descriptors before, %u after %u attempts", vm->name,
-                   before, descriptors(vm), CYCLES);
-    sw_wait_until(has_settled, &settled, SW_WAIT_MS, "descriptors to be gone");
-}
-
-static void end_cycles(SwRig *rig)
-{
-    unsigned src = 0, dst = 0;
-    unsigned n;
-
-    sw_rig_prepare(rig);
-    for (n = 0; n <= CYCLES; n++) {
-        sw_events_forget(rig->src->mon);
-        /* It is not recognised, or it would be the destination's end */
-        sw_proxy_withhold(rig->link_proxy, SW_TO_DESTINATION);
-        sw_rig_start(rig);
-        if (n % 2) {
-            sw_guest_wait_beats(rig->src->guest, 1);
-        }
-        sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
-        sw_status_wait(rig->src->mon, "cancelled");
-        if (n == 0) {
-            src = descriptors(rig->src);
-            dst = descriptors(rig->dst);
-        }
-    }
-    expect_no_leak(rig->src, src);
-    expect_no_leak(rig->dst, dst);
-    sw_proxy_cut(rig->link_proxy);
-    sw_link_expect_usable(rig);
-}
-
-/*
- * Strangers at both addresses, before the source and with it
- */
-
-static const struct {
-    const char *what;
-    const char *text;
-    size_t size;
-} strangers[] = {
-    { "silent", NULL, 0 },
-    { "garbage", "GET / HTTP/1.0\r\n\r\n", 18 },
-    { "half a hello", "MRPH\0\1", 6 },
-    { "a hello", "MRPH\0\1\0\1\0\0\0\0" "0123456789abcdef" "\0\0\0\0", 32 },
-    { "the other's hello",
-      "MRPH\0\1\0\2\0\0\0\0" "fedcba9876543210" "\0\0\0\0", 32 },
-    { "a hello from the future",
-      "MRPH\0\7\0\1\0\0\0\0" "0123456789abcdef" "\0\0\0\0", 32 },
-    { "a stream", "QEVM\0\0\0\3", 8 },
-};
-
-static void end_strangers(SwRig *rig)
-{
-    int fd[2 * ARRAY_SIZE(strangers)];
-    unsigned n;
-
-    for (n = 0; n < ARRAY_SIZE(strangers); n++) {
-        fd[2 * n] = sw_link_stranger(rig->dst_uri, strangers[n].text,
-                                     strangers[n].size);
-        fd[2 * n + 1] = sw_link_stranger(rig->dst_link, strangers[n].text,
-                                         strangers[n].size);
-    }
-    sw_rig_migrate(rig);
-    sw_expect_completed(rig);
-    for (n = 0; n < ARRAY_SIZE(fd); n++) {
-        close(fd[n]);
-    }
-}
-
-/*
  * It breaks
  */
-
-typedef struct Still {
-    SwProxy *proxy;
-    size_t kept;
-    int64_t since_us;
-} Still;
-
-/* Nothing more comes from the source, for longer than it takes to stop */
-static bool is_still(void *opaque)
-{
-    Still *still = opaque;
-    size_t kept = sw_proxy_kept(still->proxy, SW_TO_DESTINATION);
-
-    if (kept != still->kept) {
-        still->kept = kept;
-        still->since_us = sw_now_us();
-    }
-    return sw_since_ms(still->since_us) >= STILL_MS;
-}
 
 /*
  * In pre-copy that is the end.  Were it not noticed: both sides run the guest,
@@ -421,13 +267,11 @@ static void end_cut_at_switchover(SwRig *rig)
  */
 static void end_cut_at_the_end(SwRig *rig)
 {
-    Still still = { .proxy = rig->proxy };
-
     sw_rig_migrate_slowly(rig);
     sw_proxy_withhold(rig->proxy, SW_TO_DESTINATION);
     sw_rig_hasten(rig);
     sw_status_wait(rig->src->mon, "device");
-    sw_wait_until(is_still, &still, SW_WAIT_MS, "all to be sent");
+    sw_link_wait_still(rig->proxy, sw_proxy_kept, "all to be sent");
     sw_proxy_cut(rig->link_proxy);
     sw_status_wait(rig->src->mon, "failed");
     sw_guest_wait_beats(rig->src->guest, 1);
@@ -779,12 +623,6 @@ static const SwCase cases[] = {
         .at_destination = sw_tls_server,
         .end = end_never_answered,
     }, {
-        .path = "setup/strangers/tls",
-        PRECOPY,
-        .setup = sw_tls_client,
-        .at_destination = sw_tls_server,
-        .end = end_strangers,
-    }, {
         .path = "setup/frozen",
         .full = true,
         PRECOPY,
@@ -793,10 +631,6 @@ static const SwCase cases[] = {
         .path = "setup/cancelled",
         PRECOPY,
         .end = end_cancelled,
-    }, {
-        .path = "setup/strangers/plain",
-        PRECOPY,
-        .end = end_strangers,
     }, {
         .path = "cut/pre-copy/active",
         PRECOPY,
@@ -833,11 +667,6 @@ static const SwCase cases[] = {
         HELD,
         .proxied = true,
         .end = end_cut_after,
-    }, {
-        .path = "setup/cycles",
-        PRECOPY,
-        .proxied = true,
-        .end = end_cycles,
     }, {
         .path = "post-copy/unix",
         POSTCOPY,
@@ -978,25 +807,15 @@ static const SwCase cases[] = {
     },
 };
 
-static void run_case(const void *opaque)
-{
-    const SwCase *c = opaque;
-    SwRig *rig = sw_rig_new(c);
-
-    if (rig) {
-        c->end(rig);
-        sw_rig_free(rig);
-    }
-}
-
 int main(int argc, char **argv)
 {
-    int i;
-
     g_test_init(&argc, &argv, NULL);
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        sw_add_case(SW_LINK_SUITE, &cases[i], run_case);
-    }
+    sw_link_add_cases(cases, ARRAY_SIZE(cases));
+    sw_add_return_path_apart_tests();
+    sw_add_return_path_stranger_tests();
+    sw_add_return_path_leak_tests();
+    sw_add_return_path_break_tests();
+    sw_add_return_path_pairing_tests();
     sw_add_return_path_input_tests();
     return g_test_run();
 }
