@@ -104,6 +104,8 @@ static void attempt_end(Attempt *a, bool welcome)
             qio_channel_shutdown(a->link, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
         }
         qio_channel_shutdown(a->main, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
+        /* A command that nobody waits for stays a zombie */
+        qio_channel_close(a->main, NULL);
     }
     attempt_unref(a);
 }
