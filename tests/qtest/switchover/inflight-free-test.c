@@ -330,8 +330,8 @@ static void complete_with_stutter(SwRig *rig)
 
 /*
  * The guest's operations so far.  No worker has anything left to do, or to
- * count, when it has verified its blocks.  That is done twice, and each time adds
- * @reads.
+ * count, when it has verified its blocks.  That is done twice, and adds @reads
+ * each time.
  */
 static int64_t verify_and_count(SwRig *rig, int64_t *reads)
 {
