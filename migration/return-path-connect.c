@@ -20,7 +20,6 @@
 #include "qemu/osdep.h"
 #include "crypto/random.h"
 #include "io/channel-tls.h"
-#include "io/channel-wake.h"
 #include "migration/channel.h"
 #include "migration/return-path-internal.h"
 #include "migration/options.h"
@@ -111,15 +110,21 @@ static void attempt_end(Attempt *a, bool welcome)
 }
 
 /* Takes @err, NULL: welcome */
+static void give_back(MigrationState *s, QIOChannel *main, Error *err)
+{
+    connecting.passing = true;
+    migration_channel_connect(s, main, NULL, err);
+    connecting.passing = false;
+}
+
+/* As above */
 static void attempt_conclude(Attempt *a, Error *err)
 {
     attempt_ref(a);
     attempt_end(a, !err);
     trace_return_path_connect_end(err ? error_get_pretty(err) : "welcome");
 
-    connecting.passing = true;
-    migration_channel_connect(a->s, a->main, NULL, err);
-    connecting.passing = false;
+    give_back(a->s, a->main, err);
     attempt_unref(a);
 }
 
@@ -156,7 +161,6 @@ static gboolean attempt_transfer(QIOChannel *ioc, GIOCondition condition,
 
 static void attempt_watch(Attempt *a)
 {
-    attempt_unwatch(a);
     a->watch = qio_channel_add_watch_source(a->ioc, a->direction,
                                             attempt_transfer, attempt_ref(a),
                                             attempt_unref, NULL);
@@ -357,15 +361,10 @@ static Attempt *attempt_new(MigrationState *s, QIOChannel *main, Error **errp)
     return a;
 }
 
-static bool is_one_way(QIOChannel *ioc)
-{
-    return !qio_channel_has_feature(return_path_socket_of(ioc),
-                                    QIO_CHANNEL_FEATURE_SHUTDOWN);
-}
-
 bool return_path_suits(QIOChannel *ioc, Error **errp)
 {
-    if (return_path_is_given() && migrate_tls() && is_one_way(ioc)) {
+    if (return_path_is_given() && migrate_tls() &&
+        return_path_is_one_way(ioc)) {
         error_setg(errp, "TLS needs a channel 'main' in both directions: "
                    "encrypt beyond the pipe, and unset 'tls-creds'");
         return false;
@@ -373,19 +372,9 @@ bool return_path_suits(QIOChannel *ioc, Error **errp)
     return true;
 }
 
-/* A pipe has nothing that wakes up who writes to it */
-static QIOChannel *make_wakeable(QIOChannel *main, Error **errp)
-{
-    if (!is_one_way(main)) {
-        object_ref(OBJECT(main));
-        return main;
-    }
-    return (QIOChannel *)qio_channel_wake_new(main, errp);
-}
-
 static void begin(MigrationState *s, QIOChannel *ioc, Error **errp)
 {
-    QIOChannel *main = make_wakeable(ioc, errp);
+    QIOChannel *main = return_path_make_wakeable(ioc, errp);
     Attempt *a;
 
     if (!main) {
@@ -411,9 +400,7 @@ bool return_path_connect(MigrationState *s, QIOChannel *ioc)
     assert(!connecting.attempt);
     begin(s, ioc, &err);
     if (err) {
-        connecting.passing = true;
-        migration_channel_connect(s, ioc, NULL, err);
-        connecting.passing = false;
+        give_back(s, ioc, err);
     }
     return true;
 }

@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "crypto/tls-session-use.h"
 #include "io/channel-tls.h"
+#include "io/channel-wake.h"
 #include "migration/return-path-internal.h"
 #include "migration/options.h"
 #include "qapi/error.h"
@@ -139,6 +140,21 @@ QIOChannel *return_path_socket_of(QIOChannel *ioc)
     QIOChannelTLS *tls = tls_of(ioc);
 
     return tls ? tls->master : ioc;
+}
+
+bool return_path_is_one_way(QIOChannel *ioc)
+{
+    return !qio_channel_has_feature(return_path_socket_of(ioc),
+                                    QIO_CHANNEL_FEATURE_SHUTDOWN);
+}
+
+QIOChannel *return_path_make_wakeable(QIOChannel *ioc, Error **errp)
+{
+    if (!return_path_is_one_way(ioc)) {
+        object_ref(OBJECT(ioc));
+        return ioc;
+    }
+    return (QIOChannel *)qio_channel_wake_new(ioc, errp);
 }
 
 void return_path_make_exclusive(QIOChannel *ioc)

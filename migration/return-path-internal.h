@@ -85,6 +85,12 @@ bool return_path_decode_answer(const uint8_t buf[RETURN_PATH_ANSWER_SIZE],
 QIOChannelSocket *return_path_use_descriptor(int fd, const char *name,
                                              Error **errp);
 
+/* Is @ioc a pipe or a command, with nothing that wakes up who waits for it? */
+bool return_path_is_one_way(QIOChannel *ioc);
+
+/* @ioc, or a channel on top of it that can be woken up; returns a reference */
+QIOChannel *return_path_make_wakeable(QIOChannel *ioc, Error **errp);
+
 /* The socket below @ioc, if there is one; no reference is taken */
 QIOChannel *return_path_socket_of(QIOChannel *ioc);
 
@@ -99,6 +105,12 @@ void return_path_set_given(bool given);
 
 /* The destination has answered: the link is ready.  Takes a reference. */
 void return_path_welcomed(QIOChannel *link, const ReturnPathHello *hello);
+
+/*
+ * The incoming migration, whose status is @status, fails because of @err, which
+ * is taken.  BQL held.
+ */
+void return_path_fail_incoming(MigrationStatus status, Error *err);
 
 /* A link that was not opened is not needed any more */
 void return_path_forget_link(void);

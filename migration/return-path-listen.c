@@ -18,7 +18,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "io/channel-wake.h"
 #include "io/net-listener.h"
 #include "migration/channel.h"
 #include "migration/multifd.h"
@@ -169,28 +168,13 @@ static void newcomer_watch(Newcomer *n, QIOChannelFunc func)
 }
 
 /* A main channel that is no listening socket comes once, and no other after */
-typedef struct GiveUp {
-    char *text;
-} GiveUp;
-
 static void give_up_bh(void *opaque)
 {
-    GiveUp *g = opaque;
-    MigrationState *s = migrate_get_current();
-    MigrationIncomingState *mis = migration_incoming_get_current();
+    g_autofree char *text = opaque;
     Error *err = NULL;
 
-    error_setg(&err, "%s", g->text);
-    g_free(g->text);
-    g_free(g);
-    migrate_set_state(&mis->state, MIGRATION_STATUS_SETUP,
-                      MIGRATION_STATUS_FAILED);
-    migrate_set_error(s, err);
-    error_report_err(err);
-    if (mis->exit_on_error) {
-        exit(EXIT_FAILURE);
-    }
-    migration_incoming_state_destroy();
+    error_setg(&err, "%s", text);
+    return_path_fail_incoming(MIGRATION_STATUS_SETUP, err);
 }
 
 static void give_up_if_last(Newcomer *n, const char *text)
@@ -199,10 +183,7 @@ static void give_up_if_last(Newcomer *n, const char *text)
 
     if (!n->on_link && !lst.main_listens &&
         mis->state == MIGRATION_STATUS_SETUP) {
-        GiveUp *g = g_new0(GiveUp, 1);
-
-        g->text = g_strdup(text);
-        migration_bh_schedule(give_up_bh, g);
+        migration_bh_schedule(give_up_bh, g_strdup(text));
     }
 }
 
@@ -576,22 +557,11 @@ static Newcomer *newcomer_new(QIOChannel *ioc)
     return n;
 }
 
-/* A pipe has nothing that wakes up who reads it */
-static QIOChannel *make_wakeable(QIOChannel *ioc, Error **errp)
-{
-    if (qio_channel_has_feature(return_path_socket_of(ioc),
-                                QIO_CHANNEL_FEATURE_SHUTDOWN)) {
-        object_ref(OBJECT(ioc));
-        return ioc;
-    }
-    return (QIOChannel *)qio_channel_wake_new(ioc, errp);
-}
-
 static void newcomer_listen_to(Newcomer *n, QIOChannel *ioc)
 {
     Error *err = NULL;
 
-    n->ioc = make_wakeable(ioc, &err);
+    n->ioc = return_path_make_wakeable(ioc, &err);
     if (!n->ioc) {
         newcomer_refuse(n, error_get_pretty(err));
         error_free(err);

@@ -311,9 +311,22 @@ static bool is_broken_incoming(void)
     return in.half && qio_channel_wake_hung_up(in.half);
 }
 
-bool return_path_fails_incoming(MigrationIncomingState *mis)
+void return_path_fail_incoming(MigrationStatus status, Error *err)
 {
-    MigrationState *s = migrate_get_current();
+    MigrationIncomingState *mis = migration_incoming_get_current();
+
+    assert(bql_locked());
+    migrate_set_state(&mis->state, status, MIGRATION_STATUS_FAILED);
+    migrate_set_error(migrate_get_current(), err);
+    error_report_err(err);
+    if (mis->exit_on_error) {
+        exit(EXIT_FAILURE);
+    }
+    migration_incoming_state_destroy();
+}
+
+bool return_path_fails_incoming(void)
+{
     Error *err = NULL;
 
     assert(bql_locked());
@@ -322,14 +335,7 @@ bool return_path_fails_incoming(MigrationIncomingState *mis)
     }
     error_setg(&err, "Channel 'return-path' broke before the guest could run "
                "here: it runs at the source");
-    migrate_set_state(&mis->state, MIGRATION_STATUS_ACTIVE,
-                      MIGRATION_STATUS_FAILED);
-    migrate_set_error(s, err);
-    error_report_err(err);
-    if (mis->exit_on_error) {
-        exit(EXIT_FAILURE);
-    }
-    migration_incoming_state_destroy();
+    return_path_fail_incoming(MIGRATION_STATUS_ACTIVE, err);
     return true;
 }
 

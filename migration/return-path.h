@@ -180,7 +180,7 @@ void return_path_end_incoming(void);
  * Everything was read, and the guest could run: has the source gone?  Then the
  * guest is not ours, and the migration has failed.  BQL held.
  */
-bool return_path_fails_incoming(MigrationIncomingState *mis);
+bool return_path_fails_incoming(void);
 /*
  * All of the main channel was read.  Wait for the pages that come by the link;
  * returns negative errno if it broke.

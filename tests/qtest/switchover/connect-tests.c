@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include "switchover/connect-tests.h"
 #include "switchover/harness.h"
-#include "switchover/vm.h"
+#include "switchover/transport.h"
 
 #define NO_GUEST "-machine q35 -m 16 -S"
 #define CYCLES 100
@@ -172,33 +172,44 @@ static void migrate_for_real(Fixture *f, const char *args)
     sw_vm_free(dst);
 }
 
+/* One connection is given up, and another one is on its way */
+static void cancel_for_another(Fixture *f, Peer *old, Peer *new)
+{
+    fixture_up(f);
+    peer_up(old, f, "old");
+    peer_up(new, f, "new");
+    peer_fill(old);
+    peer_fill(new);
+
+    migrate_to(f->src, old->path);
+    cancel(f->src);
+    migrate_to(f->src, new->path);
+}
+
+/* That one comes about, and fails; there can be a third */
+static void expect_the_other(Fixture *f, Peer *new)
+{
+    peer_accept_fillers(new);
+    expect_stream(peer_accept(new));
+    sw_status_wait(f->src->mon, "failed");
+    sw_events_forget(f->src->mon);
+    migrate_for_real(f, "");
+    peer_down(new);
+}
+
 /* The old connection comes about while the next one is on its way */
 static void test_late(void)
 {
     Peer old, new;
     Fixture f;
 
-    fixture_up(&f);
-    peer_up(&old, &f, "old");
-    peer_up(&new, &f, "new");
-    peer_fill(&old);
-    peer_fill(&new);
-
-    migrate_to(f.src, old.path);
-    cancel(f.src);
-    migrate_to(f.src, new.path);
+    cancel_for_another(&f, &old, &new);
 
     peer_accept_fillers(&old);
     expect_closed(peer_accept(&old));
     g_assert_false(sw_status_seen(f.src->mon, "active"));
-    peer_accept_fillers(&new);
-    expect_stream(peer_accept(&new));
-
-    sw_status_wait(f.src->mon, "failed");
-    sw_events_forget(f.src->mon);
-    migrate_for_real(&f, "");
+    expect_the_other(&f, &new);
     peer_down(&old);
-    peer_down(&new);
     fixture_down(&f);
 }
 
@@ -208,46 +219,11 @@ static void test_late_error(void)
     Peer old, new;
     Fixture f;
 
-    fixture_up(&f);
-    peer_up(&old, &f, "old");
-    peer_up(&new, &f, "new");
-    peer_fill(&old);
-    peer_fill(&new);
-
-    migrate_to(f.src, old.path);
-    cancel(f.src);
-    migrate_to(f.src, new.path);
+    cancel_for_another(&f, &old, &new);
     peer_down(&old);
 
-    peer_accept_fillers(&new);
-    expect_stream(peer_accept(&new));
-    sw_status_wait(f.src->mon, "failed");
-    sw_events_forget(f.src->mon);
-    migrate_for_real(&f, "");
-    peer_down(&new);
+    expect_the_other(&f, &new);
     fixture_down(&f);
-}
-
-static bool use_tls(Fixture *f)
-{
-    g_autofree char *keys = g_build_filename(f->dir, "keys.psk", NULL);
-    const char *key = "qemu:009d5638c40fde0c\n";
-    QDict *rsp;
-    bool ok;
-
-    g_assert_true(g_file_set_contents(keys, key, -1, NULL));
-    rsp = sw_qmp_try(f->src->mon, "{ 'execute': 'object-add', 'arguments': {"
-                     " 'qom-type': 'tls-creds-psk', 'id': 'tls',"
-                     " 'endpoint': 'client', 'dir': %s } }", f->dir);
-    ok = qdict_haskey(rsp, "return");
-    qobject_unref(rsp);
-    if (!ok) {
-        g_test_skip("QEMU was built without TLS");
-        return false;
-    }
-    sw_qmp_ok(f->src->mon, "{ 'execute': 'migrate-set-parameters',"
-              " 'arguments': { 'tls-creds': 'tls' } }");
-    return true;
 }
 
 /* The peer is connected, and does not say what the handshake waits for */
@@ -260,33 +236,19 @@ static void test_handshake(void)
     int fd;
 
     fixture_up(&f);
-    if (use_tls(&f)) {
-        peer_up(&silent, &f, "silent");
-        migrate_to(f.src, silent.path);
-        fd = peer_accept(&silent);
-        g_assert_cmpint(first_bytes(fd, buf, sizeof(buf)), >, 0);
-        cancel(f.src);
-        expect_closed(fd);
-        peer_down(&silent);
+    sw_vm_use_tls(f.src, f.dir, "client");
+    peer_up(&silent, &f, "silent");
+    migrate_to(f.src, silent.path);
+    fd = peer_accept(&silent);
+    g_assert_cmpint(first_bytes(fd, buf, sizeof(buf)), >, 0);
+    cancel(f.src);
+    expect_closed(fd);
+    peer_down(&silent);
 
-        args = g_strdup_printf("-object tls-creds-psk,id=tls,endpoint=server,"
-                               "dir=%s", f.dir);
-        migrate_for_real(&f, args);
-    }
+    args = g_strdup_printf("-object tls-creds-psk,id=tls,endpoint=server,"
+                           "dir=%s", f.dir);
+    migrate_for_real(&f, args);
     fixture_down(&f);
-}
-
-static unsigned count(SwVM *vm, const char *what)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/%s", qtest_pid(vm->qts),
-                                            what);
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    unsigned n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
 }
 
 typedef struct Counts {
@@ -299,8 +261,8 @@ static bool has_no_more(void *opaque)
 {
     Counts *before = opaque;
 
-    return count(before->vm, "fd") <= before->fds &&
-           count(before->vm, "task") <= before->threads;
+    return sw_vm_count(before->vm, "fd") <= before->fds &&
+           sw_vm_count(before->vm, "task") <= before->threads;
 }
 
 /* However often, and with all of the connections on their way at once */
@@ -315,8 +277,8 @@ static void test_again_and_again(void)
     peer_fill(&slow);
     before = (Counts) {
         .vm = f.src,
-        .fds = count(f.src, "fd"),
-        .threads = count(f.src, "task"),
+        .fds = sw_vm_count(f.src, "fd"),
+        .threads = sw_vm_count(f.src, "task"),
     };
     for (int i = 0; i < CYCLES; i++) {
         migrate_to(f.src, slow.path);

@@ -31,21 +31,6 @@ typedef struct Belongings {
     unsigned children;
 } Belongings;
 
-static unsigned count_entries(SwVM *vm, const char *what)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/%s",
-                                            (int)qtest_pid(vm->qts), what);
-    GDir *dir = g_dir_open(path, 0, NULL);
-    unsigned n = 0;
-
-    SW_CHECK(dir, "cannot look at %s", path);
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    g_dir_close(dir);
-    return n;
-}
-
 static unsigned count_words(const char *path)
 {
     g_autofree char *text = NULL;
@@ -81,8 +66,8 @@ static unsigned count_children(SwVM *vm)
 static Belongings look(SwVM *vm)
 {
     return (Belongings) {
-        .descriptors = count_entries(vm, "fd"),
-        .threads = count_entries(vm, "task"),
+        .descriptors = sw_vm_count(vm, "fd"),
+        .threads = sw_vm_count(vm, "task"),
         .children = count_children(vm),
     };
 }

@@ -184,25 +184,25 @@ const char *sw_vsock_missing(void)
     return ok ? NULL : "vsock does not lead back to this host";
 }
 
-static void set_tls(SwRig *rig, SwVM *vm, const char *endpoint)
+void sw_vm_use_tls(SwVM *vm, const char *dir, const char *endpoint)
 {
-    g_autofree char *path = g_build_filename(rig->dir, "keys.psk", NULL);
+    g_autofree char *path = g_build_filename(dir, "keys.psk", NULL);
 
     g_assert(g_file_set_contents(path, "qemu:00112233445566778899aabbccddeeff",
                                  -1, NULL));
     sw_qmp_ok(vm->mon, "{ 'execute': 'object-add', 'arguments': {"
               " 'qom-type': 'tls-creds-psk', 'id': 'tls', 'endpoint': %s,"
-              " 'dir': %s } }", endpoint, rig->dir);
+              " 'dir': %s } }", endpoint, dir);
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-parameters',"
               " 'arguments': { 'tls-creds': 'tls' } }");
 }
 
 void sw_tls_client(SwRig *rig)
 {
-    set_tls(rig, rig->src, "client");
+    sw_vm_use_tls(rig->src, rig->dir, "client");
 }
 
 void sw_tls_server(SwRig *rig)
 {
-    set_tls(rig, rig->dst, "server");
+    sw_vm_use_tls(rig->dst, rig->dir, "server");
 }

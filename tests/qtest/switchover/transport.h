@@ -23,7 +23,13 @@ unsigned sw_free_vsock_port(void);
 const char *sw_vsock_missing(void);
 
 /*
- * TLS, with a key that both know: to be used as a case's steps "setup" and
+ * TLS, with a key that both know, which is kept in @dir.  @endpoint: "client"
+ * at the source, "server" at the destination.
+ */
+void sw_vm_use_tls(SwVM *vm, const char *dir, const char *endpoint);
+
+/*
+ * The same for both sides of a rig: to be used as a case's steps "setup" and
  * "at_destination"
  */
 void sw_tls_client(SwRig *rig);

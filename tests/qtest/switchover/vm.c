@@ -253,6 +253,20 @@ void sw_vm_wait_state(SwVM *vm, const char *run_state)
     sw_wait_until(is_in_state, &wait, SW_WAIT_MS, what);
 }
 
+unsigned sw_vm_count(SwVM *vm, const char *what)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/%s",
+                                            (int)qtest_pid(vm->qts), what);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    SW_CHECK(dir, "cannot look at %s", path);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    return n;
+}
+
 void sw_vm_set_capability(SwVM *vm, const char *capability)
 {
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"

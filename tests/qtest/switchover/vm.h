@@ -76,6 +76,9 @@ char *sw_vm_run_state(SwVM *vm);
 bool sw_vm_in_state(SwVM *vm, const char *run_state);
 void sw_vm_wait_state(SwVM *vm, const char *run_state);
 
+/* How many "fd" (descriptors) or "task" (threads) its process has */
+unsigned sw_vm_count(SwVM *vm, const char *what);
+
 void sw_vm_set_capability(SwVM *vm, const char *capability);
 /* A migration parameter that is a number */
 void sw_vm_set_parameter(SwVM *vm, const char *name, int64_t value);
