@@ -712,6 +712,23 @@ static bool is_listening(MigrationAddress *addr)
            addr->u.socket.type != SOCKET_ADDRESS_TYPE_FD;
 }
 
+SocketAddressList *return_path_addresses(void)
+{
+    SocketAddressList *list = NULL, **tail = &list;
+    size_t i;
+
+    QEMU_LOCK_GUARD(&lst.lock);
+    for (i = 0; lst.listener && i < lst.listener->nsioc; i++) {
+        SocketAddress *addr =
+            qio_channel_socket_get_local_address(lst.listener->sioc[i], NULL);
+
+        if (addr) {
+            QAPI_LIST_APPEND(tail, addr);
+        }
+    }
+    return list;
+}
+
 bool return_path_is_listening(void)
 {
     return qatomic_read(&lst.given);

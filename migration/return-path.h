@@ -145,6 +145,12 @@ bool return_path_listen(MigrationAddress *main, MigrationAddress *return_path,
                         Error **errp);
 void return_path_listen_end(void);
 
+/*
+ * Where the destination listens for the link now, to be freed; NULL: nowhere,
+ * or at a descriptor.  Any thread.
+ */
+SocketAddressList *return_path_addresses(void);
+
 /* Between these two */
 bool return_path_is_listening(void);
 

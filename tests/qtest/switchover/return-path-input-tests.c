@@ -136,60 +136,96 @@ static void test_no_main(void)
     sw_watchdog_stop();
 }
 
+/*
+ * Two QEMUs without a guest
+ */
+
+typedef struct Pair {
+    char *dir;
+    SwVM *src, *dst;
+} Pair;
+
+static char *in_pair(Pair *pair, const char *uri)
+{
+    return in_dir(uri, pair->dir);
+}
+
+/* destination: arguments, "%s" is the directory */
+static void pair_start(Pair *pair, const char *destination)
+{
+    g_autofree char *args = NULL;
+
+    sw_watchdog_start();
+    pair->dir = sw_tmpdir_new();
+    args = in_pair(pair, destination);
+    pair->src = sw_vm_new(pair->dir, "src", NULL, SOURCE);
+    pair->dst = sw_vm_new(pair->dir, "dst", NULL, args);
+}
+
+static void pair_listen(Pair *pair, const char *main, const char *link)
+{
+    sw_qmp_ok(pair->dst->mon, "{ 'execute': 'migrate-incoming',"
+              " 'arguments': { 'channels': %p } }", sw_channels(main, link));
+}
+
+static void pair_wait(Pair *pair)
+{
+    sw_status_wait(pair->src->mon, "completed");
+    sw_status_wait(pair->dst->mon, "completed");
+}
+
+static void pair_migrate(Pair *pair, const char *main, const char *link)
+{
+    sw_qmp_ok(pair->src->mon, "{ 'execute': 'migrate', 'arguments': {"
+              " 'channels': %p } }", sw_channels(main, link));
+    pair_wait(pair);
+}
+
+static void pair_end(Pair *pair)
+{
+    sw_vm_free(pair->src);
+    sw_vm_free(pair->dst);
+    sw_tmpdir_free(pair->dir);
+    sw_watchdog_stop();
+}
+
+static void pair_hmp(Pair *pair, SwVM *vm, const char *command)
+{
+    g_autofree char *line = in_pair(pair, command);
+    g_autofree char *said = sw_hmp(vm->mon, line);
+
+    g_assert_cmpstr(said, ==, "");
+}
+
 /* The commands of HMP take a second URI */
 static void test_hmp(void)
 {
-    char *dir;
-    SwVM *src, *dst;
-    g_autofree char *incoming = NULL;
-    g_autofree char *migrate = NULL;
-    g_autofree char *said = NULL;
+    Pair pair;
+    g_autofree char *info = NULL;
 
-    sw_watchdog_start();
-    dir = sw_tmpdir_new();
-    src = sw_vm_new(dir, "src", NULL, SOURCE);
-    dst = sw_vm_new(dir, "dst", NULL, DESTINATION);
-    incoming = g_strdup_printf("migrate_incoming unix:%s/main unix:%s/link",
-                               dir, dir);
-    migrate = g_strdup_printf("migrate -d unix:%s/main unix:%s/link", dir, dir);
-    said = sw_hmp(dst->mon, incoming);
-    g_assert_cmpstr(said, ==, "");
-    g_free(said);
-    said = sw_hmp(src->mon, migrate);
-    g_assert_cmpstr(said, ==, "");
-    sw_status_wait(src->mon, "completed");
-    sw_status_wait(dst->mon, "completed");
-    sw_vm_free(src);
-    sw_vm_free(dst);
-    sw_tmpdir_free(dir);
-    sw_watchdog_stop();
+    pair_start(&pair, DESTINATION);
+    pair_hmp(&pair, pair.dst, "migrate_incoming unix:%s/main unix:%s/link");
+    info = sw_hmp(pair.dst->mon, "info migrate");
+    SW_CHECK(strstr(info, "return path address: ["), "it says: %s", info);
+    pair_hmp(&pair, pair.src, "migrate -d unix:%s/main unix:%s/link");
+    pair_wait(&pair);
+    pair_end(&pair);
 }
 
 /* ... and so does the command line take a second option */
 static void test_command_line(void)
 {
-    char *dir;
-    SwVM *src, *dst;
-    g_autofree char *args = NULL;
+    Pair pair;
     g_autofree char *main = NULL;
     g_autofree char *link = NULL;
 
-    sw_watchdog_start();
-    dir = sw_tmpdir_new();
-    args = g_strdup_printf("-machine q35 -m 16 -S -incoming unix:%s/main"
-                           " -incoming return-path,addr.transport=socket,"
-                           "addr.type=unix,addr.path=%s/link", dir, dir);
-    main = g_strdup_printf("unix:%s/main", dir);
-    link = g_strdup_printf("unix:%s/link", dir);
-    src = sw_vm_new(dir, "src", NULL, SOURCE);
-    dst = sw_vm_new(dir, "dst", NULL, args);
-    sw_qmp_ok(src->mon, "{ 'execute': 'migrate', 'arguments': {"
-              " 'channels': %p } }", sw_channels(main, link));
-    sw_status_wait(src->mon, "completed");
-    sw_vm_free(src);
-    sw_vm_free(dst);
-    sw_tmpdir_free(dir);
-    sw_watchdog_stop();
+    pair_start(&pair, "-machine q35 -m 16 -S -incoming unix:%s/main"
+               " -incoming return-path,addr.transport=socket,addr.type=unix,"
+               "addr.path=%s/link");
+    main = in_pair(&pair, "unix:%s/main");
+    link = in_pair(&pair, "unix:%s/link");
+    pair_migrate(&pair, main, link);
+    pair_end(&pair);
 }
 
 /*
@@ -217,31 +253,19 @@ static void make_pipe(int fds[2], bool one_way)
 
 static void migrate_by_descriptors(bool one_way)
 {
-    char *dir;
-    SwVM *src, *dst;
+    Pair pair;
     int main[2], link[2];
 
-    sw_watchdog_start();
-    dir = sw_tmpdir_new();
-    src = sw_vm_new(dir, "src", NULL, SOURCE);
-    dst = sw_vm_new(dir, "dst", NULL, DESTINATION);
+    pair_start(&pair, DESTINATION);
     make_pipe(main, one_way);
     make_pipe(link, false);
-    give(src, "main", main[0]);
-    give(src, "link", link[0]);
-    give(dst, "main", main[1]);
-    give(dst, "link", link[1]);
-    sw_qmp_ok(dst->mon, "{ 'execute': 'migrate-incoming',"
-              " 'arguments': { 'channels': %p } }",
-              sw_channels("fd:main", "fd:link"));
-    sw_qmp_ok(src->mon, "{ 'execute': 'migrate', 'arguments': {"
-              " 'channels': %p } }", sw_channels("fd:main", "fd:link"));
-    sw_status_wait(src->mon, "completed");
-    sw_status_wait(dst->mon, "completed");
-    sw_vm_free(src);
-    sw_vm_free(dst);
-    sw_tmpdir_free(dir);
-    sw_watchdog_stop();
+    give(pair.src, "main", main[0]);
+    give(pair.src, "link", link[0]);
+    give(pair.dst, "main", main[1]);
+    give(pair.dst, "link", link[1]);
+    pair_listen(&pair, "fd:main", "fd:link");
+    pair_migrate(&pair, "fd:main", "fd:link");
+    pair_end(&pair);
 }
 
 static void test_sockets(void)
@@ -281,12 +305,51 @@ static void test_no_socket(void)
     sw_watchdog_stop();
 }
 
+/* An address of query-migrate's, as a URI */
+static char *listens_at(SwVM *vm, const char *which)
+{
+    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
+    QList *list = qdict_get_qlist(info, which);
+    char *uri = NULL;
+
+    if (list) {
+        QDict *addr = qobject_to(QDict, qlist_peek(list));
+
+        uri = g_strdup_printf("tcp:127.0.0.1:%s", qdict_get_str(addr, "port"));
+    }
+    qobject_unref(info);
+    return uri;
+}
+
+/*
+ * The destination chooses its ports, and says which.  Unpatched QEMU has no
+ * such member.
+ */
+static void test_any_port(void)
+{
+    Pair pair;
+    g_autofree char *main = NULL;
+    g_autofree char *link = NULL;
+    g_autofree char *after = NULL;
+
+    pair_start(&pair, DESTINATION);
+    pair_listen(&pair, "tcp:127.0.0.1:0", "tcp:127.0.0.1:0");
+    main = listens_at(pair.dst, "socket-address");
+    link = listens_at(pair.dst, "return-path-address");
+    SW_CHECK(main && link, "addresses: %s, %s", main, link);
+    pair_migrate(&pair, main, link);
+    after = listens_at(pair.dst, "return-path-address");
+    SW_CHECK(!after, "it still listens at %s", after);
+    pair_end(&pair);
+}
+
 void sw_add_return_path_input_tests(void)
 {
     g_test_add_func("/" SW_LINK_SUITE "/input/refused", test_refusals);
     g_test_add_func("/" SW_LINK_SUITE "/input/no-main", test_no_main);
     g_test_add_func("/" SW_LINK_SUITE "/fd/sockets", test_sockets);
     g_test_add_func("/" SW_LINK_SUITE "/fd/pipe", test_pipe);
+    g_test_add_func("/" SW_LINK_SUITE "/input/any-port", test_any_port);
     g_test_add_func("/" SW_LINK_SUITE "/input/no-socket", test_no_socket);
     g_test_add_func("/" SW_LINK_SUITE "/input/hmp", test_hmp);
     g_test_add_func("/" SW_LINK_SUITE "/input/command-line", test_command_line);
