@@ -222,7 +222,7 @@ bool return_path_is_given_incoming(void)
 bool return_path_is_recovering(MigrationIncomingState *mis)
 {
     return return_path_is_given_incoming() &&
-           mis->state == MIGRATION_STATUS_POSTCOPY_RECOVER;
+           qatomic_read(&mis->state) == MIGRATION_STATUS_POSTCOPY_RECOVER;
 }
 
 bool postcopy_urgent_incoming(void)
@@ -280,21 +280,28 @@ QEMUFile *return_path_open_incoming(MigrationIncomingState *mis)
     return in.half ? qemu_file_new_output(QIO_CHANNEL(in.half)) : NULL;
 }
 
-void return_path_release_incoming(void)
+void return_path_forget_main(void)
 {
-    QIOChannel *main, *half;
+    QIOChannel *main;
 
     WITH_QEMU_LOCK_GUARD(&in.lock) {
-        main = in.main;
-        half = QIO_CHANNEL(in.half);
-        in.main = NULL;
-        in.half = NULL;
+        main = g_steal_pointer(&in.main);
+    }
+    object_unref(OBJECT(main));
+}
+
+void return_path_release_incoming(void)
+{
+    QIOChannel *half;
+
+    return_path_forget_main();
+    WITH_QEMU_LOCK_GUARD(&in.lock) {
+        half = QIO_CHANNEL(g_steal_pointer(&in.half));
     }
     if (half) {
         migration_ioc_unregister_yank(half);
         qio_channel_close(half, NULL);
         object_unref(OBJECT(half));
-        object_unref(OBJECT(main));
     }
 }
 
@@ -350,6 +357,8 @@ void return_path_broke(void)
     if (in.half) {
         qio_channel_shutdown(QIO_CHANNEL(in.half), QIO_CHANNEL_SHUTDOWN_BOTH,
                              NULL);
+    }
+    if (in.main) {
         qio_channel_shutdown(in.main, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
     }
 }

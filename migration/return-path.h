@@ -176,7 +176,9 @@ bool return_path_expects_resume(void);
 
 /* The link's file to write to, or NULL */
 QEMUFile *return_path_open_incoming(MigrationIncomingState *mis);
-/* Its file is closed, because of a pause which is about to begin, ... */
+/* The main channel is about to be closed, because of a pause, ... */
+void return_path_forget_main(void);
+/* ... its own file was closed, for the same reason, ... */
 void return_path_release_incoming(void);
 /* ... and has begun: what came too early is used now */
 void return_path_look_again(void);
