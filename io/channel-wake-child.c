@@ -1,149 +1,93 @@
 /*
  * A channel that can be woken up: the child of a command
  *
- * Theory of operation. waitpid() knows no time limit and cannot be woken up, so
- * a thread sits in it, and who closes the channel waits for an event of that
- * thread, or for one that says that the channel was shut down. In the latter
- * case the child is told to end, at first with SIGTERM, then with SIGKILL. Not
- * even this ends a child that waits for a disk which does not answer: it is
- * left to the thread, which reaps it whenever that may be.
+ * Theory of operation. A child ends when it likes, and waitpid() neither knows
+ * a time limit nor can it be woken up. So who closes the channel does not wait:
+ * a thread does, for as long as it takes. A child whose channel was only closed
+ * has read the end of its input and may still have something to do; nobody
+ * disturbs it. One whose channel was shut down has been told to end by SIGTERM,
+ * and by SIGKILL if that was not enough. Not even this ends a child that waits
+ * for a disk which does not answer: it is reaped whenever that may be.
  *
  * A pid must not be signalled after it was reaped, as it may then belong to
- * somebody else. That is what the mutex is for.
+ * somebody else. It is reaped by this thread only, which starts when the
+ * channel is closed, and from then on nobody else has it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include <poll.h>
-#include "qemu/lockable.h"
+#include "qemu/timer.h"
 #include "channel-wake-internal.h"
 #include "trace.h"
 
-/*
- * From SIGTERM to SIGKILL, and from there until it is left to the thread. Who
- * closes may hold the BQL, and a monitor is to answer within 100 ms.
- */
+/* From SIGTERM to SIGKILL */
 #define TERM_MS 50
-#define KILL_MS 30
 
-struct WakeChild {
-    EventNotifier ended;
+typedef struct WakeChild {
+    pid_t pid;
+    int64_t terminated_ms;
+} WakeChild;
 
-    /* Protected by @lock */
-    QemuMutex lock;
-    unsigned refs;
-    pid_t pid;          /* 0: was reaped */
-};
-
-WakeChild *wake_child_new(pid_t pid)
+static void signal_child(pid_t pid, int sig)
 {
-    WakeChild *child = g_new0(WakeChild, 1);
-
-    if (event_notifier_init(&child->ended, 0) < 0) {
-        g_free(child);
-        return NULL;
-    }
-    qemu_mutex_init(&child->lock);
-    child->refs = 1;
-    child->pid = pid;
-    return child;
+    trace_qio_channel_wake_child_signal(pid, sig);
+    kill(pid, sig);
 }
 
-static void wake_child_ref(WakeChild *child)
+int64_t wake_child_terminate(pid_t pid)
 {
-    QEMU_LOCK_GUARD(&child->lock);
-    child->refs++;
+    signal_child(pid, SIGTERM);
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 }
 
-void wake_child_unref(WakeChild *child)
+static bool reap(pid_t pid, int options)
 {
-    bool last;
+    return RETRY_ON_EINTR(waitpid(pid, NULL, options)) != 0;
+}
 
-    WITH_QEMU_LOCK_GUARD(&child->lock) {
-        last = --child->refs == 0;
-    }
-    if (last) {
-        event_notifier_cleanup(&child->ended);
-        qemu_mutex_destroy(&child->lock);
-        g_free(child);
+/* True if it has ended within the time that SIGTERM is given */
+static bool reap_terminated(const WakeChild *child)
+{
+    int64_t end_ms = child->terminated_ms + TERM_MS;
+
+    for (unsigned pause_ms = 1; ; pause_ms *= 2) {
+        int64_t left_ms = end_ms - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+
+        if (reap(child->pid, WNOHANG)) {
+            return true;
+        }
+        if (left_ms <= 0) {
+            return false;
+        }
+        g_usleep(MIN(pause_ms, left_ms) * 1000);
     }
 }
 
-static void signal_child(WakeChild *child, int sig)
-{
-    QEMU_LOCK_GUARD(&child->lock);
-    if (child->pid) {
-        trace_qio_channel_wake_child_signal(child->pid, sig);
-        kill(child->pid, sig);
-    }
-}
-
-void wake_child_terminate(WakeChild *child)
-{
-    signal_child(child, SIGTERM);
-}
-
-/* Wait with the pid still taken, and free it under the mutex */
 static void *reap_child(void *opaque)
 {
-    WakeChild *child = opaque;
-    pid_t pid = child->pid;
-    siginfo_t info;
-    int ret;
+    g_autofree WakeChild *child = opaque;
+    bool reaped = false;
 
-    do {
-        ret = waitid(P_PID, pid, &info, WEXITED | WNOWAIT);
-    } while (ret < 0 && errno == EINTR);
-
-    WITH_QEMU_LOCK_GUARD(&child->lock) {
-        waitpid(pid, NULL, WNOHANG);
-        child->pid = 0;
+    if (child->terminated_ms) {
+        reaped = reap_terminated(child);
+        if (!reaped) {
+            signal_child(child->pid, SIGKILL);
+        }
     }
-    trace_qio_channel_wake_child_reaped(pid);
-    event_notifier_set(&child->ended);
-    wake_child_unref(child);
+    if (!reaped) {
+        reap(child->pid, 0);
+    }
+    trace_qio_channel_wake_child_reaped(child->pid);
     return NULL;
 }
 
-/* False if it has not ended within the time, or until there was an event */
-static bool wait_ended(WakeChild *child, EventNotifier *const *events,
-                       unsigned n_events, int timeout_ms)
+void wake_child_reap(pid_t pid, int64_t terminated_ms)
 {
-    struct pollfd fds[1 + WAKE_DIRECTIONS] = {
-        { .fd = event_notifier_get_fd(&child->ended), .events = POLLIN },
-    };
-    int ret;
-
-    assert(n_events <= WAKE_DIRECTIONS);
-    for (unsigned i = 0; i < n_events; i++) {
-        fds[1 + i] = (struct pollfd) {
-            .fd = event_notifier_get_fd(events[i]),
-            .events = POLLIN,
-        };
-    }
-    do {
-        ret = poll(fds, 1 + n_events, timeout_ms);
-    } while (ret < 0 && errno == EINTR);
-    return fds[0].revents;
-}
-
-void wake_child_wait(WakeChild *child, EventNotifier *const *events,
-                     unsigned n_events)
-{
+    WakeChild *child = g_new(WakeChild, 1);
     QemuThread thread;
 
-    wake_child_ref(child);
+    *child = (WakeChild) { .pid = pid, .terminated_ms = terminated_ms };
     qemu_thread_create(&thread, "reap-command", reap_child, child,
                        QEMU_THREAD_DETACHED);
-
-    if (wait_ended(child, events, n_events, -1)) {
-        return;
-    }
-    signal_child(child, SIGTERM);
-    if (wait_ended(child, NULL, 0, TERM_MS)) {
-        return;
-    }
-    signal_child(child, SIGKILL);
-    wait_ended(child, NULL, 0, KILL_MS);
 }

@@ -2,11 +2,20 @@
  * A channel that can be woken up: what channels on one master share
  *
  * Theory of operation. wake_master_new() finds out which descriptors the master
- * has, and sees to it that none of them blocks: a pipe is opened again, others
- * are put into non-blocking mode, which is remembered. From then on the master
- * counts the channels on it: how many may still use it (alive), were not closed
- * (users) and exist (refs). The end of each count has its own consequence:
- * shutdown of the master, its close, and the end of this object.
+ * has, and sees to it that no attempt blocks, in the way that changes least for
+ * others who share them:
+ *
+ * - a socket is told in each call not to wait,
+ * - a pipe is opened again, and that is put into non-blocking mode,
+ * - of other pipes, terminals and devices poll() is asked before each read, and
+ *   a thread writes; this is all that can be done with files and disks,
+ * - a TLS session calls what is below it itself, so it has to be the mode of
+ *   that, which is put back at the end; a command's pipes are our own.
+ *
+ * From then on the master counts the channels on it: how many may still use it
+ * (alive), were not closed (users) and exist (refs). The end of each count has
+ * its own consequence: shutdown of the master, its close, and the end of this
+ * object.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,50 +35,48 @@ static bool is_a(QIOChannel *ioc, const char *type)
     return object_dynamic_cast(OBJECT(ioc), type);
 }
 
+/* What has the descriptors */
+static QIOChannel *bottom_of(QIOChannel *ioc)
+{
+    return is_a(ioc, TYPE_QIO_CHANNEL_TLS) ? QIO_CHANNEL_TLS(ioc)->master : ioc;
+}
+
 static QIOChannelCommand *command_of(QIOChannel *ioc)
 {
+    ioc = bottom_of(ioc);
     return is_a(ioc, TYPE_QIO_CHANNEL_COMMAND) ? QIO_CHANNEL_COMMAND(ioc)
                                                : NULL;
 }
 
-/* A descriptor that poll() tells nothing about would be waited for inside */
-static bool can_be_polled(int fd, Error **errp)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) < 0) {
-        error_setg_errno(errp, errno, "Cannot use descriptor %d", fd);
-        return false;
-    }
-    if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) {
-        error_setg(errp, "Descriptor %d is a file or a disk: waiting for it"
-                   " cannot be interrupted", fd);
-        return false;
-    }
-    return true;
-}
-
+/* Files and disks, of which poll() tells nothing, can only be written */
 static bool file_directions(WakeMaster *master, int fd, Error **errp)
 {
     int mode = fcntl(fd, F_GETFL);
+    struct stat st;
 
-    if (mode < 0) {
+    if (mode < 0 || fstat(fd, &st) < 0) {
         error_setg_errno(errp, errno, "Cannot use descriptor %d", fd);
         return false;
     }
     mode &= O_ACCMODE;
     master->fd[WAKE_IN] = mode == O_WRONLY ? -1 : fd;
     master->fd[WAKE_OUT] = mode == O_RDONLY ? -1 : fd;
-    return can_be_polled(fd, errp);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+        return true;
+    }
+    if (mode == O_RDONLY || is_a(master->ioc, TYPE_QIO_CHANNEL_TLS)) {
+        error_setg(errp, "Descriptor %d is a file or a disk: waiting for it"
+                   " cannot be interrupted", fd);
+        return false;
+    }
+    master->fd[WAKE_IN] = -1;
+    return true;
 }
 
 static bool find_fds(WakeMaster *master, Error **errp)
 {
-    QIOChannel *ioc = master->ioc;
+    QIOChannel *ioc = bottom_of(master->ioc);
 
-    if (is_a(ioc, TYPE_QIO_CHANNEL_TLS)) {
-        ioc = QIO_CHANNEL_TLS(ioc)->master;
-    }
     if (is_a(ioc, TYPE_QIO_CHANNEL_SOCKET)) {
         master->fd[WAKE_IN] = QIO_CHANNEL_SOCKET(ioc)->fd;
         master->fd[WAKE_OUT] = QIO_CHANNEL_SOCKET(ioc)->fd;
@@ -98,9 +105,6 @@ static bool open_again(WakeMaster *master)
     struct stat st;
     int mode, fd;
 
-    if (!is_a(master->ioc, TYPE_QIO_CHANNEL_FILE)) {
-        return false;
-    }
     fd = QIO_CHANNEL_FILE(master->ioc)->fd;
     if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode)) {
         return false;
@@ -148,6 +152,25 @@ static bool make_nonblocking(WakeMaster *master, Error **errp)
     return true;
 }
 
+static bool stop_blocking(WakeMaster *master, Error **errp)
+{
+    if (is_a(master->ioc, TYPE_QIO_CHANNEL_SOCKET)) {
+        master->dontwait = true;
+        return true;
+    }
+    if (!is_a(master->ioc, TYPE_QIO_CHANNEL_FILE)) {
+        return make_nonblocking(master, errp);
+    }
+    if (open_again(master)) {
+        return true;
+    }
+    master->ask_first = true;
+    if (master->fd[WAKE_OUT] >= 0) {
+        master->writer = wake_writer_new(master->fd[WAKE_OUT], errp);
+    }
+    return master->writer || master->fd[WAKE_OUT] < 0;
+}
+
 unsigned wake_master_directions(const WakeMaster *master)
 {
     return (master->fd[WAKE_IN] < 0 ? 0 : WAKE_MASK_IN) |
@@ -175,21 +198,85 @@ WakeMaster *wake_master_new(QIOChannel *ioc, unsigned users, Error **errp)
                                                      : "no descriptor");
         return NULL;
     }
-    if (command_of(ioc)) {
-        master->child = wake_child_new(command_of(ioc)->pid);
-        if (!master->child) {
-            error_setg(errp, "Cannot create an event");
-            return NULL;
-        }
-    }
-    if (!open_again(master) && !make_nonblocking(master, errp)) {
-        g_clear_pointer(&master->child, wake_child_unref);
+    if (!stop_blocking(master, errp)) {
         return NULL;
     }
     object_ref(OBJECT(ioc));
     qemu_mutex_init(&master->lock);
     qemu_mutex_init(&master->state_lock);
     return g_steal_pointer(&master);
+}
+
+struct pollfd wake_master_pollfd(const WakeMaster *master, WakeDirection dir)
+{
+    if (dir == WAKE_OUT && master->writer) {
+        return (struct pollfd) {
+            .fd = wake_writer_room_fd(master->writer),
+            .events = POLLIN,
+        };
+    }
+    return (struct pollfd) {
+        .fd = master->fd[dir],
+        .events = dir == WAKE_IN ? POLLIN : POLLOUT,
+    };
+}
+
+/* Of what a socket returned, apart from EINTR */
+static ssize_t socket_result(ssize_t ret, const char *what, Error **errp)
+{
+    if (ret >= 0) {
+        return ret;
+    }
+    if (errno == EAGAIN) {
+        return QIO_CHANNEL_ERR_BLOCK;
+    }
+    error_setg_errno(errp, errno, "Unable to %s socket", what);
+    return -1;
+}
+
+static bool is_readable(int fd)
+{
+    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+    return poll(&pfd, 1, 0) > 0;
+}
+
+ssize_t wake_master_readv(WakeMaster *master, const struct iovec *iov,
+                          size_t niov, int flags, Error **errp)
+{
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = niov };
+    int peek = flags & QIO_CHANNEL_READ_FLAG_MSG_PEEK ? MSG_PEEK : 0;
+    ssize_t ret;
+
+    QEMU_LOCK_GUARD(&master->lock);
+    if (master->ask_first && !is_readable(master->fd[WAKE_IN])) {
+        return QIO_CHANNEL_ERR_BLOCK;
+    }
+    if (!master->dontwait) {
+        return qio_channel_readv_full(master->io, iov, niov, NULL, NULL,
+                                      flags, errp);
+    }
+    ret = RETRY_ON_EINTR(recvmsg(master->fd[WAKE_IN], &msg,
+                                 MSG_DONTWAIT | peek));
+    return socket_result(ret, "read from", errp);
+}
+
+ssize_t wake_master_writev(WakeMaster *master, const struct iovec *iov,
+                           size_t niov, int flags, Error **errp)
+{
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = niov };
+    ssize_t ret;
+
+    if (master->writer) {
+        return wake_writer_put(master->writer, iov, niov, errp);
+    }
+    QEMU_LOCK_GUARD(&master->lock);
+    if (!master->dontwait) {
+        return qio_channel_writev_full(master->io, iov, niov, NULL, 0,
+                                       flags, errp);
+    }
+    ret = RETRY_ON_EINTR(sendmsg(master->fd[WAKE_OUT], &msg, MSG_DONTWAIT));
+    return socket_result(ret, "write to", errp);
 }
 
 bool wake_master_pending(WakeMaster *master)
@@ -212,8 +299,12 @@ void wake_master_shut_down(WakeMaster *master)
     if (qio_channel_has_feature(master->ioc, QIO_CHANNEL_FEATURE_SHUTDOWN)) {
         qio_channel_shutdown(master->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
     }
-    if (master->child) {
-        wake_child_terminate(master->child);
+    if (master->writer) {
+        wake_writer_abandon(master->writer);
+    }
+    if (command_of(master->ioc)) {
+        master->terminated_ms =
+            wake_child_terminate(command_of(master->ioc)->pid);
     }
 }
 
@@ -221,10 +312,9 @@ void wake_master_shut_down(WakeMaster *master)
  * Its own close would wait for the child in waitpid(). The child has to see the
  * end of what was written before it can end.
  */
-static int close_command(WakeMaster *master, EventNotifier *const *events,
-                         unsigned n_events)
+static int close_command(QIOChannelCommand *command, int64_t terminated_ms,
+                         Error **errp)
 {
-    QIOChannelCommand *command = command_of(master->ioc);
     int ret = 0;
 
     if (command->readfd != -1 && close(command->readfd) < 0) {
@@ -234,16 +324,28 @@ static int close_command(WakeMaster *master, EventNotifier *const *events,
         close(command->writefd) < 0) {
         ret = -1;
     }
+    if (ret < 0) {
+        error_setg_errno(errp, errno, "Unable to close command");
+    }
     command->readfd = command->writefd = -1;
+    wake_child_reap(command->pid, terminated_ms);
     command->pid = 0;
-    wake_child_wait(master->child, events, n_events);
     return ret;
 }
 
-int wake_master_close(WakeMaster *master, bool was_alive,
-                      EventNotifier *const *events, unsigned n_events,
-                      Error **errp)
+/* Its own close would wait for a disk that has to take what was written */
+static void close_written(WakeMaster *master)
 {
+    QIOChannelFile *file = QIO_CHANNEL_FILE(master->ioc);
+
+    wake_writer_close(master->writer, file->fd);
+    file->fd = -1;
+}
+
+int wake_master_close(WakeMaster *master, bool was_alive, Error **errp)
+{
+    QIOChannelCommand *command = command_of(master->ioc);
+
     WITH_QEMU_LOCK_GUARD(&master->state_lock) {
         master->alive -= was_alive;
         if (--master->users) {
@@ -256,14 +358,14 @@ int wake_master_close(WakeMaster *master, bool was_alive,
     if (master->io != master->ioc) {
         qio_channel_close(master->io, NULL);
     }
-    if (!master->child) {
-        return qio_channel_close(master->ioc, errp);
+    if (command) {
+        return close_command(command, master->terminated_ms, errp);
     }
-    if (close_command(master, events, n_events) < 0) {
-        error_setg(errp, "Unable to close command");
-        return -1;
+    if (master->writer) {
+        close_written(master);
+        return 0;
     }
-    return 0;
+    return qio_channel_close(master->ioc, errp);
 }
 
 void wake_master_unref(WakeMaster *master, bool was_closed, bool was_alive)
@@ -281,13 +383,16 @@ void wake_master_unref(WakeMaster *master, bool was_closed, bool was_alive)
 
     if (!closed) {
         restore_modes(master);
+        if (master->writer) {
+            wake_writer_close(master->writer, -1);
+        }
     }
     if (master->io != master->ioc) {
         object_unref(OBJECT(master->io));
     }
     object_unref(OBJECT(master->ioc));
-    if (master->child) {
-        wake_child_unref(master->child);
+    if (master->writer) {
+        wake_writer_unref(master->writer);
     }
     qemu_mutex_destroy(&master->state_lock);
     qemu_mutex_destroy(&master->lock);

@@ -21,6 +21,22 @@ bool qio_channel_wake_new_pair(QIOChannel *master, QIOChannelWake **in,
     return false;
 }
 
+int qio_channel_wake_wait(QIOChannelWake *wioc, GIOCondition condition,
+                          int timeout_ms)
+{
+    g_assert_not_reached();
+}
+
+int qio_channel_wake_drain(QIOChannelWake *wioc, int timeout_ms, Error **errp)
+{
+    g_assert_not_reached();
+}
+
+bool qio_channel_wake_writer_is_stuck(void)
+{
+    return false;
+}
+
 bool qio_channel_wake_hung_up(QIOChannelWake *wioc)
 {
     g_assert_not_reached();

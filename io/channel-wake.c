@@ -19,6 +19,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/lockable.h"
 #include "qemu/module.h"
+#include "qemu/timer.h"
 #include "channel-wake-internal.h"
 #include "trace.h"
 
@@ -96,20 +97,15 @@ static QIOChannelWake *wake_new(unsigned directions, Error **errp)
 
 static void put_on_master(QIOChannelWake *wioc, WakeMaster *master)
 {
-    static const QIOChannelFeature kept[] = {
-        QIO_CHANNEL_FEATURE_FD_PASS,
-        QIO_CHANNEL_FEATURE_READ_MSG_PEEK,
-    };
     QIOChannel *ioc = QIO_CHANNEL(wioc);
 
     wioc->master = master;
     ioc->follow_coroutine_ctx = master->ioc->follow_coroutine_ctx;
     qio_channel_set_name(ioc, master->ioc->name);
     qio_channel_set_feature(ioc, QIO_CHANNEL_FEATURE_SHUTDOWN);
-    for (int i = 0; i < ARRAY_SIZE(kept); i++) {
-        if (qio_channel_has_feature(master->io, kept[i])) {
-            qio_channel_set_feature(ioc, kept[i]);
-        }
+    if (qio_channel_has_feature(master->io,
+                                QIO_CHANNEL_FEATURE_READ_MSG_PEEK)) {
+        qio_channel_set_feature(ioc, QIO_CHANNEL_FEATURE_READ_MSG_PEEK);
     }
     trace_qio_channel_wake_new(wioc, master->ioc, wioc->directions,
                                master->io != master->ioc);
@@ -152,20 +148,83 @@ bool qio_channel_wake_new_pair(QIOChannel *master, QIOChannelWake **in,
     return true;
 }
 
-/* Until the descriptor is ready, or the direction is shut down */
-static void wait_for(QIOChannelWake *wioc, WakeDirection dir)
+/* As poll(): more than 0 is ready or shut down */
+static int poll_with_event(QIOChannelWake *wioc, WakeDirection dir,
+                           struct pollfd ready, int timeout_ms)
 {
     struct pollfd fds[] = {
-        {
-            .fd = wioc->master->fd[dir],
-            .events = dir == WAKE_IN ? POLLIN : POLLOUT,
-        }, {
+        ready, {
             .fd = event_notifier_get_fd(&wioc->event[dir]),
             .events = POLLIN,
         },
     };
 
-    poll(fds, ARRAY_SIZE(fds), -1);
+    return poll(fds, ARRAY_SIZE(fds), timeout_ms);
+}
+
+static int poll_direction(QIOChannelWake *wioc, WakeDirection dir,
+                          int timeout_ms)
+{
+    return poll_with_event(wioc, dir, wake_master_pollfd(wioc->master, dir),
+                           timeout_ms);
+}
+
+/* What is left of the time, and for ever stays for ever */
+static int left_ms(int64_t start_ms, int timeout_ms)
+{
+    int64_t passed_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - start_ms;
+
+    return timeout_ms < 0 ? -1 : MAX(0, timeout_ms - passed_ms);
+}
+
+int qio_channel_wake_wait(QIOChannelWake *wioc, GIOCondition condition,
+                          int timeout_ms)
+{
+    WakeDirection dir = condition == G_IO_IN ? WAKE_IN : WAKE_OUT;
+    int64_t start_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    bool ready = dir == WAKE_IN && wake_master_pending(wioc->master);
+    int ret;
+
+    assert(condition == G_IO_IN || condition == G_IO_OUT);
+    assert(wioc->directions & (1u << dir));
+    assert(!qemu_in_coroutine());
+
+    while (!ready) {
+        ret = poll_direction(wioc, dir, left_ms(start_ms, timeout_ms));
+        if (ret == 0) {
+            break;
+        }
+        ready = ret > 0;
+    }
+    return is_shut(wioc, dir) ? -1 : ready;
+}
+
+int qio_channel_wake_drain(QIOChannelWake *wioc, int timeout_ms, Error **errp)
+{
+    WakeWriter *writer = wioc->master->writer;
+    int64_t start_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    int ret, polled = 1;
+
+    assert(wioc->directions & WAKE_MASK_OUT);
+    assert(!qemu_in_coroutine());
+
+    do {
+        if (is_shut(wioc, WAKE_OUT)) {
+            error_setg(errp, "Channel was shut down");
+            return -1;
+        }
+        ret = writer ? wake_writer_is_idle(writer, errp) : 1;
+        if (ret == 0 && polled) {
+            struct pollfd idle = {
+                .fd = wake_writer_idle_fd(writer),
+                .events = POLLIN,
+            };
+
+            polled = poll_with_event(wioc, WAKE_OUT, idle,
+                                     left_ms(start_ms, timeout_ms));
+        }
+    } while (ret == 0 && polled);
+    return ret;
 }
 
 /* False if the attempt has to be reported as one that would block */
@@ -174,7 +233,7 @@ static bool try_again(QIOChannelWake *wioc, WakeDirection dir)
     if (!qatomic_read(&wioc->blocking) || qemu_in_coroutine()) {
         return false;
     }
-    wait_for(wioc, dir);
+    poll_direction(wioc, dir, -1);
     return true;
 }
 
@@ -184,7 +243,6 @@ static ssize_t qio_channel_wake_readv(QIOChannel *ioc,
                                       Error **errp)
 {
     QIOChannelWake *wioc = QIO_CHANNEL_WAKE(ioc);
-    WakeMaster *master = wioc->master;
     ssize_t ret;
 
     if (!(wioc->directions & WAKE_MASK_IN)) {
@@ -197,10 +255,7 @@ static ssize_t qio_channel_wake_readv(QIOChannel *ioc,
         if (is_shut(wioc, WAKE_IN)) {
             return 0;
         }
-        WITH_QEMU_LOCK_GUARD(&master->lock) {
-            ret = qio_channel_readv_full(master->io, iov, niov, fds, nfds,
-                                         flags, &err);
-        }
+        ret = wake_master_readv(wioc->master, iov, niov, flags, &err);
         /* TLS calls it an error if the connection ends under it */
         if (err && is_shut(wioc, WAKE_IN)) {
             error_free(err);
@@ -218,7 +273,6 @@ static ssize_t qio_channel_wake_writev(QIOChannel *ioc,
                                        Error **errp)
 {
     QIOChannelWake *wioc = QIO_CHANNEL_WAKE(ioc);
-    WakeMaster *master = wioc->master;
     ssize_t ret;
 
     if (!(wioc->directions & WAKE_MASK_OUT)) {
@@ -230,10 +284,7 @@ static ssize_t qio_channel_wake_writev(QIOChannel *ioc,
             error_setg(errp, "Channel was shut down");
             return -1;
         }
-        WITH_QEMU_LOCK_GUARD(&master->lock) {
-            ret = qio_channel_writev_full(master->io, iov, niov, fds, nfds,
-                                          flags, errp);
-        }
+        ret = wake_master_writev(wioc->master, iov, niov, flags, errp);
     } while (ret == QIO_CHANNEL_ERR_BLOCK && try_again(wioc, WAKE_OUT));
 
     return ret;
@@ -277,8 +328,6 @@ static int qio_channel_wake_shutdown(QIOChannel *ioc, QIOChannelShutdown how,
 static int qio_channel_wake_close(QIOChannel *ioc, Error **errp)
 {
     QIOChannelWake *wioc = QIO_CHANNEL_WAKE(ioc);
-    EventNotifier *events[WAKE_DIRECTIONS];
-    unsigned n_events = 0;
     bool was_alive;
 
     if (wioc->closed) {
@@ -287,13 +336,7 @@ static int qio_channel_wake_close(QIOChannel *ioc, Error **errp)
     wioc->closed = true;
     was_alive = shut_down(wioc, WAKE_MASK_IN | WAKE_MASK_OUT);
     trace_qio_channel_wake_close(wioc, was_alive);
-
-    for (int i = 0; i < WAKE_DIRECTIONS; i++) {
-        if (wioc->directions & (1u << i)) {
-            events[n_events++] = &wioc->event[i];
-        }
-    }
-    return wake_master_close(wioc->master, was_alive, events, n_events, errp);
+    return wake_master_close(wioc->master, was_alive, errp);
 }
 
 bool qio_channel_wake_hung_up(QIOChannelWake *wioc)
@@ -308,13 +351,21 @@ bool qio_channel_wake_hung_up(QIOChannelWake *wioc)
     return poll(&fd, 1, 0) > 0;
 }
 
+static void set_fd_handler(AioContext *ctx, int fd, IOHandler *handler,
+                           void *opaque)
+{
+    if (ctx) {
+        aio_set_fd_handler(ctx, fd, handler, NULL, NULL, NULL, opaque);
+    }
+}
+
 static void set_event_handler(QIOChannelWake *wioc, WakeDirection dir,
                               AioContext *ctx, IOHandler *handler,
                               void *opaque)
 {
-    if (ctx && (wioc->directions & (1u << dir))) {
-        aio_set_fd_handler(ctx, event_notifier_get_fd(&wioc->event[dir]),
-                           handler, NULL, NULL, NULL, opaque);
+    if (wioc->directions & (1u << dir)) {
+        set_fd_handler(ctx, event_notifier_get_fd(&wioc->event[dir]), handler,
+                       opaque);
     }
 }
 
@@ -326,11 +377,16 @@ static void qio_channel_wake_set_aio_fd_handler(QIOChannel *ioc,
                                                 void *opaque)
 {
     QIOChannelWake *wioc = QIO_CHANNEL_WAKE(ioc);
-    int *fd = wioc->master->fd;
+    WakeMaster *master = wioc->master;
 
-    qio_channel_util_set_aio_fd_handler(fd[WAKE_IN], read_ctx, io_read,
-                                        fd[WAKE_OUT], write_ctx, io_write,
-                                        opaque);
+    if (master->writer) {
+        set_fd_handler(write_ctx, wake_writer_room_fd(master->writer),
+                       io_write, opaque);
+    }
+    qio_channel_util_set_aio_fd_handler(master->fd[WAKE_IN], read_ctx, io_read,
+                                        master->fd[WAKE_OUT],
+                                        master->writer ? NULL : write_ctx,
+                                        io_write, opaque);
     set_event_handler(wioc, WAKE_IN, read_ctx, io_read, opaque);
     set_event_handler(wioc, WAKE_OUT, write_ctx, io_write, opaque);
 }
@@ -348,12 +404,19 @@ static const GIOCondition wake_condition[] = {
     [WAKE_OUT] = G_IO_OUT,
 };
 
+static bool by_writer(QIOChannelWake *wioc, WakeDirection dir)
+{
+    return dir == WAKE_OUT && wioc->master->writer;
+}
+
 static GIOCondition wake_source_ready(WakeSource *wsource)
 {
     GIOCondition ready = 0;
 
     for (int i = 0; i < WAKE_DIRECTIONS; i++) {
-        ready |= wsource->fd[i].revents;
+        GIOCondition seen = wsource->fd[i].revents;
+
+        ready |= by_writer(wsource->wioc, i) && seen ? G_IO_OUT : seen;
         ready |= wsource->event[i].revents ? wake_condition[i] | G_IO_HUP : 0;
     }
     if ((wsource->condition & G_IO_IN) &&
@@ -414,8 +477,11 @@ static GSource *qio_channel_wake_create_watch(QIOChannel *ioc,
         if (!(wioc->directions & (1u << i))) {
             continue;
         }
-        wsource->fd[i].fd = wioc->master->fd[i];
+        wsource->fd[i].fd = wake_master_pollfd(wioc->master, i).fd;
         wsource->fd[i].events = condition & ~other;
+        if (by_writer(wioc, i)) {
+            wsource->fd[i].events = condition & G_IO_OUT ? G_IO_IN : 0;
+        }
         wsource->event[i].fd = event_notifier_get_fd(&wioc->event[i]);
         wsource->event[i].events = G_IO_IN;
         g_source_add_poll(source, &wsource->fd[i]);

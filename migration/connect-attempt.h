@@ -11,7 +11,16 @@
  *   migration_attempt_forget   from migration_cancel()
  *   migration_attempt_take     from channel.c
  *
- * All of it is for the main loop, with the BQL.
+ * All of this is for the main loop, with the BQL. Then there are the channels
+ * beside the main one, which are connected for a migration that runs: those of
+ * multifd, each of which has its handshake in a thread of its own, and the one
+ * that post-copy's pages have to themselves. Nobody else knows of them as long
+ * as they are on their way. They are from any thread:
+ *
+ *   migration_attempt_add      from socket.c
+ *   migration_attempt_secure   from tls.c
+ *   migration_attempt_remove   from multifd.c and postcopy-ram.c
+ *   migration_attempt_give_up  from cancel.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,5 +47,23 @@ void migration_attempt_forget(void);
  * is on). False if it was forgotten and nobody is to hear of it.
  */
 bool migration_attempt_take(QIOChannel *ioc);
+
+/* @ioc is connecting, beside the main channel */
+void migration_attempt_add(QIOChannel *ioc);
+
+/*
+ * If @ioc is one of those, then it is connected now, and its handshake comes
+ * next. It fails at once if nobody wants the channel any more.
+ */
+void migration_attempt_secure(QIOChannel *ioc);
+
+/*
+ * There is a connection or an error for @ioc, as above. False if it was given
+ * up: then the migration may be gone, and the next one may have begun.
+ */
+bool migration_attempt_remove(QIOChannel *ioc);
+
+/* None of them is wanted any more. Handshakes end. */
+void migration_attempt_give_up(void);
 
 #endif

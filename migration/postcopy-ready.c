@@ -12,7 +12,9 @@
 #include "io/channel-tls.h"
 #include "migration/migration.h"
 #include "migration/migration-stats.h"
+#include "migration/iterations.h"
 #include "migration/options.h"
+#include "migration/outgoing-channel.h"
 #include "migration/postcopy-ready.h"
 #include "migration/qemu-file.h"
 #include "migration/savevm.h"
@@ -89,6 +91,7 @@ void postcopy_ready_begin(MigrationState *s)
 
     postcopy_ready_empty(&s->rate_limit_sem);
     postcopy_ready_empty(&s->rp_state.rp_pong_acks);
+    postcopy_ready_empty(&s->postcopy_qemufile_src_sem);
     qatomic_set(&pr.passes, 0);
 
     QEMU_LOCK_GUARD(&pr.lock);
@@ -304,7 +307,7 @@ bool postcopy_ready_is_due(MigrationState *s, uint64_t pending_bytes)
 
 static void postcopy_ready_limit_unsent(MigrationState *s, int bytes)
 {
-    QIOChannel *ioc = qemu_file_get_ioc(s->to_dst_file);
+    QIOChannel *ioc = migration_outgoing_bottom(s->to_dst_file);
     QIOChannelTLS *tls =
         (QIOChannelTLS *)object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS);
     QIOChannelSocket *sioc;
@@ -432,13 +435,17 @@ int postcopy_ready_hand_over(MigrationState *s, const uint8_t *package,
 
     assert(bql_locked());
     qemu_fflush(s->to_dst_file);
+    migration_outgoing_mark(s->to_dst_file,
+                            POSTCOPY_READY_PACKAGE_HEADER + size - 1);
     before = stat64_get(&mig_stats.qemu_file_transferred);
     if (qemu_savevm_send_packaged(s->to_dst_file, package, size)) {
         return -1;
     }
     qemu_fflush(s->to_dst_file);
-    pr.handed_over = stat64_get(&mig_stats.qemu_file_transferred) - before ==
-                     POSTCOPY_READY_PACKAGE_HEADER + size;
+    /* It may be more: urgent pages count as well */
+    pr.handed_over = stat64_get(&mig_stats.qemu_file_transferred) - before >=
+                     POSTCOPY_READY_PACKAGE_HEADER + size &&
+                     !migration_outgoing_commit(s);
     return pr.handed_over ? 0 : -1;
 }
 
@@ -452,7 +459,8 @@ static void postcopy_ready_pump(MigrationState *s, PostcopyReadyPump *pump)
 {
     if (pump->urgent ||
         (!pump->done && !migration_rate_exceeded(s->to_dst_file))) {
-        pump->done = qemu_savevm_state_iterate(s->to_dst_file, true) > 0;
+        pump->done = iterations_may_begin(s) && iterations_run(s, true) > 0 &&
+                     migration_outgoing_is_settled(s->to_dst_file);
     }
     if (!pump->done) {
         pump->urgent = migration_rate_limit();

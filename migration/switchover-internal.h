@@ -115,6 +115,9 @@ void switchover_log_reset(SwitchoverLog *log);
 /* Leave the current phase, whose time is noted, and enter @phase. */
 void switchover_log_enter(SwitchoverLog *log, SwitchoverPhase phase);
 
+/* The phase that it is in */
+SwitchoverPhase switchover_log_phase(SwitchoverLog *log);
+
 /*
  * What is to be said about phases, all else being 0; NULL if nothing was
  * recorded.

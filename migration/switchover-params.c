@@ -19,6 +19,8 @@
 #define QUIESCE_QUEUE_DEPTH_MAX 65535
 #define POSTCOPY_AFTER_PASSES_MAX 1000
 #define POSTCOPY_READY_TIMEOUT_MAX_MS (3600 * 1000)
+#define ITERATION_LIMIT_MAX_MS (60 * 1000)
+#define STALL_THRESHOLD_MAX_MS (3600 * 1000)
 
 /* Member and MigrationParameter */
 #define SWITCHOVER_PARAMETERS(DO)                       \
@@ -29,7 +31,9 @@
     DO(quiesce_queue_depth, QUIESCE_QUEUE_DEPTH)        \
     DO(vmstate_change_threads, VMSTATE_CHANGE_THREADS)  \
     DO(postcopy_after_passes, POSTCOPY_AFTER_PASSES)    \
-    DO(postcopy_ready_timeout, POSTCOPY_READY_TIMEOUT)
+    DO(postcopy_ready_timeout, POSTCOPY_READY_TIMEOUT)  \
+    DO(iteration_limit, ITERATION_LIMIT)                \
+    DO(stall_threshold, STALL_THRESHOLD)
 
 void switchover_params_init(SwitchoverParameters *params)
 {
@@ -105,7 +109,17 @@ bool switchover_params_check(const SwitchoverParameters *params, Error **errp)
                                      params->postcopy_ready_timeout,
                                      0, POSTCOPY_READY_TIMEOUT_MAX_MS,
                                      "milliseconds (0: as long as it takes)",
-                                     errp);
+                                     errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_ITERATION_LIMIT,
+                                     params->has_iteration_limit,
+                                     params->iteration_limit,
+                                     0, ITERATION_LIMIT_MAX_MS,
+                                     "milliseconds (0: no limit)", errp) &&
+           switchover_param_in_range(MIGRATION_PARAMETER_STALL_THRESHOLD,
+                                     params->has_stall_threshold,
+                                     params->stall_threshold,
+                                     0, STALL_THRESHOLD_MAX_MS,
+                                     "milliseconds (0: not reported)", errp);
 }
 
 /* Is a parameter of use to the destination? */
@@ -271,6 +285,14 @@ void switchover_hmp_set_parameter(SwitchoverParameters *params,
         params->has_postcopy_ready_timeout = true;
         visit_type_uint64(v, name, &params->postcopy_ready_timeout, errp);
         break;
+    case MIGRATION_PARAMETER_ITERATION_LIMIT:
+        params->has_iteration_limit = true;
+        visit_type_uint64(v, name, &params->iteration_limit, errp);
+        break;
+    case MIGRATION_PARAMETER_STALL_THRESHOLD:
+        params->has_stall_threshold = true;
+        visit_type_uint64(v, name, &params->stall_threshold, errp);
+        break;
     default:
         g_assert_not_reached();
     }
@@ -303,6 +325,12 @@ void switchover_hmp_info_parameters(Monitor *mon,
     monitor_printf(mon, "%s: %" PRIu64 " ms\n",
         MigrationParameter_str(MIGRATION_PARAMETER_POSTCOPY_READY_TIMEOUT),
         params->postcopy_ready_timeout);
+    monitor_printf(mon, "%s: %" PRIu64 " ms\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_ITERATION_LIMIT),
+        params->iteration_limit);
+    monitor_printf(mon, "%s: %" PRIu64 " ms\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_STALL_THRESHOLD),
+        params->stall_threshold);
 }
 
 void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)

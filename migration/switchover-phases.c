@@ -59,6 +59,12 @@ void switchover_log_enter(SwitchoverLog *log, SwitchoverPhase phase)
     log->start_ns = now_ns;
 }
 
+SwitchoverPhase switchover_log_phase(SwitchoverLog *log)
+{
+    QEMU_LOCK_GUARD(&log->lock);
+    return log->phase;
+}
+
 SwitchoverInfo *switchover_log_info(SwitchoverLog *log)
 {
     SwitchoverPhaseTimeList **tail;

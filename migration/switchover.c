@@ -87,6 +87,11 @@ bool switchover_interrupted(SwitchoverState *so)
            qemu_file_get_error(so->ms->to_dst_file);
 }
 
+SwitchoverPhase switchover_phase(void)
+{
+    return switchover_log_phase(&switchover.log);
+}
+
 SwitchoverInfo *switchover_info(void)
 {
     SwitchoverState *so = &switchover;
@@ -272,7 +277,8 @@ static void switchover_pause_vcpus(SwitchoverState *so)
     so->ms->vm_old_state = old_state;
     global_state_store();
 
-    so->deferring = switchover_is_bounded(so) || migrate_postcopy_ready();
+    /* The BQL is dropped while disks are waited for, or the channel */
+    so->deferring = true;
     so->vcpus_paused = runstate_is_live(old_state);
     if (so->vcpus_paused) {
         vm_set_suspended(old_state == RUN_STATE_SUSPENDED);

@@ -126,6 +126,9 @@ bool switchover_retrying(MigrationState *s);
 /* The migration was cancelled, or something else may have ended a wait. */
 void switchover_kick(void);
 
+/* What the source is doing, or did */
+SwitchoverPhase switchover_phase(void);
+
 /*
  * For query-migrate: the source's side of the last migration, else the
  * destination's; NULL if there was neither.

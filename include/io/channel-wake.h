@@ -5,12 +5,12 @@
  * anything but the peer, and shutdown() exists for sockets only and always for
  * the whole of the connection. This channel lies on top of another one, its
  * master, and brings a shutdown of its own: a flag and an event for each
- * direction. Nobody sleeps inside of the master. Its descriptor is in
- * non-blocking mode, and who has to wait does so in poll(), for the descriptor
- * and the event together.
+ * direction. Nobody sleeps inside of the master: it is only asked for what it
+ * can do at once, and who has to wait does so in poll(), for the descriptor and
+ * the event together.
  *
- * The master is a socket, a TLS channel on a socket, a file channel on a pipe,
- * a FIFO or a terminal, or a command.
+ * The master is a socket, a command, a file channel, whatever its descriptor
+ * is, or a TLS channel on one of these. Files and disks can only be written.
  *
  * How it is used:
  *
@@ -32,9 +32,26 @@
  * coroutine is always given it, as the thread that it runs in must not sleep.
  *
  * A descriptor belongs to QEMU, but what it refers to may be shared with other
- * processes, and O_NONBLOCK is a property of that. A pipe is opened a second
- * time, if the host lets us, so that nothing changes for the others. Where this
- * is not possible, the mode that was found is put back at the end.
+ * processes, and O_NONBLOCK is a property of that: others, who expect to wait,
+ * would be given EAGAIN. So it is left as it is, and not needed:
+ *
+ * - A socket is told in each call not to wait.
+ * - A pipe or FIFO is opened a second time, if the host lets us.
+ * - Other pipes and FIFOs, terminals, and all else that is a file channel are
+ *   written by a thread. It takes what is written into a buffer, and errors
+ *   come with a later write. poll() is asked before each read: somebody else
+ *   must not read from the same source.
+ * - With TLS the mode has to be changed. It is put back at the end.
+ *
+ * Descriptors are not passed over such a channel.
+ *
+ * Close does not wait for anything: not for the peer, not for a disk, and not
+ * for the child of a command. What a thread has taken it goes on writing after
+ * an orderly close, for as long as it takes; qio_channel_wake_drain() before
+ * that tells whether and when it was written. After a shutdown it is dropped. A
+ * child that was not told to end by a shutdown may live on; it is never killed,
+ * and reaped when it ends. One that was told is killed 50 ms after SIGTERM at
+ * the earliest, and after close.
  *
  * After shutdown, a read returns 0 (end of file) and a write fails, both at
  * once, whatever the master still has to give. Neither is different for a
@@ -87,6 +104,32 @@ bool qio_channel_wake_new_pair(QIOChannel *master, QIOChannelWake **in,
  */
 
 /**
+ * qio_channel_wake_wait: Wait in a thread, for a direction, and a time
+ * @condition: G_IO_IN or G_IO_OUT, one that the channel has
+ * @timeout_ms: 0 does not wait, -1 waits for ever
+ *
+ * For who has made the channel non-blocking, to know what it waits for and how
+ * long it took. It belongs to reading, or to writing: one thread a direction.
+ *
+ * Returns: 1 if an attempt is worth while (an error is found by it, too), 0
+ * after the time, -1 if the direction was shut down
+ */
+int qio_channel_wake_wait(QIOChannelWake *wioc, GIOCondition condition,
+                          int timeout_ms);
+
+/**
+ * qio_channel_wake_drain: Wait in a thread until all that was taken is written
+ * @timeout_ms: 0 does not wait, -1 waits for ever
+ *
+ * There is something to wait for only where a thread writes. "Written" is what
+ * write() means by it. It belongs to writing: one thread a direction.
+ *
+ * Returns: 1 if nothing is left, 0 after the time, -1 with @errp set if the
+ * channel was shut down, or a write failed
+ */
+int qio_channel_wake_drain(QIOChannelWake *wioc, int timeout_ms, Error **errp);
+
+/**
  * qio_channel_wake_hung_up: Did the peer close, or is the connection broken?
  *
  * Looks at the descriptor of the master, reads nothing and does not wait. Data
@@ -94,5 +137,15 @@ bool qio_channel_wake_new_pair(QIOChannel *master, QIOChannelWake **in,
  * as the channel is not closed.
  */
 bool qio_channel_wake_hung_up(QIOChannelWake *wioc);
+
+/**
+ * qio_channel_wake_writer_is_stuck: May something come late?
+ *
+ * A write to a disk that does not answer cannot be taken back. If the channel
+ * is shut down or closed meanwhile, it ends some time later, and would hit what
+ * others wrote to the same place since then. True while there is such a write
+ * to a file, a disk or a device, of any channel. Any thread.
+ */
+bool qio_channel_wake_writer_is_stuck(void);
 
 #endif

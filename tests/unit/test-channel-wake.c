@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include "channel-wake-rig.h"
 #include "crypto/init.h"
 #include "crypto/tls-session-use.h"
 #include "crypto/tlscredspsk.h"
@@ -18,221 +19,15 @@
 #include "io/channel-file.h"
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
-#include "io/channel-wake.h"
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qemu/sockets.h"
-#include "qemu/thread.h"
-
-#define HANG_S 120
-#define MIB (1024 * 1024)
+#include "qemu/timer.h"
 
 /* Of a race between a thread that goes to sleep and one that wakes it up */
 #define ROUNDS 3000
 #define ROUNDS_US (5 * G_USEC_PER_SEC)
-
-/* A thread that reads or writes until there is nothing more to be done */
-typedef struct Job {
-    QIOChannel *ioc;
-    size_t size;
-    bool close;             /* does nothing else */
-
-    QemuThread thread;
-    int tid;                /* atomic */
-
-    /* When it was joined */
-    size_t done;            /* atomic for who looks at it earlier */
-    ssize_t last;           /* what the last call returned */
-    bool blocked;           /* one of them returned ERR_BLOCK */
-    bool wrong;             /* read what was not written */
-    char *error;
-} Job;
-
-static uint8_t pattern(size_t at)
-{
-    return at * 7 + at / 251;
-}
-
-static void note_error(Job *job, Error *err)
-{
-    if (err && !job->error) {
-        job->error = g_strdup(error_get_pretty(err));
-    }
-    error_free(err);
-}
-
-static void *write_job(void *opaque)
-{
-    Job *job = opaque;
-    g_autofree char *buf = g_malloc(job->size);
-
-    for (size_t i = 0; i < job->size; i++) {
-        buf[i] = pattern(i);
-    }
-    qatomic_set(&job->tid, qemu_get_thread_id());
-    while (job->done < job->size) {
-        Error *err = NULL;
-
-        job->last = qio_channel_write(job->ioc, buf + job->done,
-                                      job->size - job->done, &err);
-        note_error(job, err);
-        job->blocked |= job->last == QIO_CHANNEL_ERR_BLOCK;
-        if (job->last <= 0) {
-            break;
-        }
-        qatomic_set(&job->done, job->done + job->last);
-    }
-    return NULL;
-}
-
-static void *read_job(void *opaque)
-{
-    Job *job = opaque;
-    char buf[5000];
-
-    qatomic_set(&job->tid, qemu_get_thread_id());
-    while (job->done < job->size) {
-        Error *err = NULL;
-
-        job->last = qio_channel_read(job->ioc, buf,
-                                     MIN(sizeof(buf), job->size - job->done),
-                                     &err);
-        note_error(job, err);
-        job->blocked |= job->last == QIO_CHANNEL_ERR_BLOCK;
-        if (job->last <= 0) {
-            break;
-        }
-        for (ssize_t i = 0; i < job->last; i++) {
-            job->wrong |= (uint8_t)buf[i] != pattern(job->done + i);
-        }
-        qatomic_set(&job->done, job->done + job->last);
-    }
-    return NULL;
-}
-
-static void *close_job(void *opaque)
-{
-    Job *job = opaque;
-
-    qatomic_set(&job->tid, qemu_get_thread_id());
-    job->last = qio_channel_close(job->ioc, &error_abort);
-    return NULL;
-}
-
-static void job_start(Job *job, void *(*func)(void *), void *ioc, size_t size)
-{
-    *job = (Job) { .ioc = QIO_CHANNEL(ioc), .size = size };
-    qemu_thread_create(&job->thread, "job", func, job, QEMU_THREAD_JOINABLE);
-}
-
-static void job_join(Job *job)
-{
-    qemu_thread_join(&job->thread);
-    g_assert_false(job->blocked);
-    g_assert_false(job->wrong);
-}
-
-static void job_clear(Job *job)
-{
-    g_clear_pointer(&job->error, g_free);
-}
-
-/* Until the kernel says that it sleeps, which it has no other reason for */
-static void job_wait_asleep(Job *job)
-{
-    g_autofree char *path = NULL;
-    int tid;
-
-    while (!(tid = qatomic_read(&job->tid))) {
-        g_usleep(1000);
-    }
-    path = g_strdup_printf("/proc/self/task/%d/stat", tid);
-    for (;;) {
-        g_autofree char *stat = NULL;
-        const char *state;
-
-        g_assert_true(g_file_get_contents(path, &stat, NULL, NULL));
-        state = strrchr(stat, ')') + 2;
-        if (*state == 'S') {
-            return;
-        }
-        g_usleep(1000);
-    }
-}
-
-static unsigned count_fds(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    unsigned n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
-}
-
-static bool has_children(void)
-{
-    siginfo_t info;
-
-    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-}
-
-typedef void TestFunc(void);
-
-/*
- * With a limit for all that may hang: the thread that reaps a child, too, may
- * have something left to do when the test is done.
- */
-static void run(const void *opaque)
-{
-    TestFunc *func = (TestFunc *)opaque;
-    unsigned fds = count_fds();
-
-    alarm(HANG_S);
-    func();
-    while (count_fds() != fds || has_children()) {
-        g_usleep(1000);
-    }
-    alarm(0);
-}
-
-static bool is_nonblocking(int fd)
-{
-    return fcntl(fd, F_GETFL) & O_NONBLOCK;
-}
-
-static QIOChannelWake *wake_on(QIOChannel *master)
-{
-    QIOChannelWake *wioc = qio_channel_wake_new(master, &error_abort);
-
-    object_unref(OBJECT(master));
-    return wioc;
-}
-
-static QIOChannelWake *wake_on_fd(int fd)
-{
-    return wake_on(QIO_CHANNEL(qio_channel_file_new_fd(fd)));
-}
-
-static void close_and_unref(void *ioc)
-{
-    qio_channel_close(QIO_CHANNEL(ioc), &error_abort);
-    object_unref(OBJECT(ioc));
-}
-
-static void shut(void *ioc)
-{
-    qio_channel_shutdown(QIO_CHANNEL(ioc), QIO_CHANNEL_SHUTDOWN_BOTH,
-                         &error_abort);
-}
-
-static void new_pipe(int *fds)
-{
-    g_assert_true(g_unix_open_pipe(fds, FD_CLOEXEC, NULL));
-}
 
 /*
  * A reader that stalls: the writer has filled the pipe and sleeps. Without the
@@ -415,11 +210,18 @@ static struct rlimit limit_files(int n)
 }
 
 /*
- * A pipe that cannot be opened again, here for want of descriptors, has another
- * mode meanwhile, but not for longer.
+ * For want of descriptors there are neither the events, nor the pipe again or
+ * the thread that would be needed instead. Nothing has changed then.
  */
-static void test_mode_of_pipe_kept(void)
+static void test_want_of_descriptors(void)
 {
+    static const char *const message[] = {
+        "Cannot create an event",
+        "Cannot create an event",
+        "Cannot duplicate",
+        "Cannot create an event",
+        "Cannot create an event",
+    };
     QIOChannelWake *wioc;
     struct rlimit before;
     QIOChannel *master;
@@ -427,57 +229,278 @@ static void test_mode_of_pipe_kept(void)
 
     new_pipe(fds);
     shared = dup(fds[1]);
+    make_foreign(fds[1]);
     master = QIO_CHANNEL(qio_channel_file_new_fd(fds[1]));
-    before = limit_files(1);
-    assert_refused(master, "Cannot create an event");
-    setrlimit(RLIMIT_NOFILE, &before);
-    g_assert_false(is_nonblocking(shared));
-
-    limit_files(2);                     /* just the events */
-    wioc = wake_on(master);
-    g_assert_true(is_nonblocking(shared));
+    for (int i = 0; i < ARRAY_SIZE(message); i++) {
+        before = limit_files(i);
+        become_stranger();
+        assert_refused(master, message[i]);
+        become_owner();
+        setrlimit(RLIMIT_NOFILE, &before);
+        g_assert_false(is_nonblocking(shared));
+    }
+    limit_files(ARRAY_SIZE(message));
+    wioc = wake_as_stranger(master);
     setrlimit(RLIMIT_NOFILE, &before);
 
     close_and_unref(wioc);
-    g_assert_false(is_nonblocking(shared));
     close(shared);
     close(fds[0]);
 }
 
-static QIOChannel *new_socket(int fd)
+static QCryptoTLSCreds *new_creds(const char *dir, const char *endpoint)
 {
-    return QIO_CHANNEL(qio_channel_socket_new_fd(fd, &error_abort));
+    return QCRYPTO_TLS_CREDS(object_new_with_props(
+        TYPE_QCRYPTO_TLS_CREDS_PSK, object_get_objects_root(), endpoint,
+        &error_abort, "endpoint", endpoint, "dir", dir, "priority", "NORMAL",
+        NULL));
 }
 
-static void new_socketpair(int *fds)
+typedef struct Handshake {
+    bool finished;
+} Handshake;
+
+static void handshake_done(QIOTask *task, gpointer opaque)
 {
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    Handshake *handshake = opaque;
+
+    g_assert_false(qio_task_propagate_error(task, NULL));
+    handshake->finished = true;
 }
 
+static void shake_hands(QIOChannelTLS **tls)
+{
+    Handshake handshake[2] = { };
+
+    for (int i = 0; i < 2; i++) {
+        qio_channel_set_blocking(QIO_CHANNEL(tls[i]), false, &error_abort);
+        qio_channel_tls_handshake(tls[i], handshake_done, &handshake[i], NULL,
+                                  NULL);
+    }
+    while (!handshake[0].finished || !handshake[1].finished) {
+        g_main_context_iteration(NULL, true);
+    }
+}
+
+/* A connection with small buffers, so that every write has to wait */
+static void new_tls(QIOChannelTLS **tls)
+{
+    g_autofree char *dir = g_dir_make_tmp("test-channel-wake-XXXXXX", NULL);
+    g_autofree char *keys = g_build_filename(dir, "keys.psk", NULL);
+    const char *key = "qemu:009d5638c40fde0c\n";
+    QCryptoTLSCreds *creds[2];
+    QIOChannel *ioc[2];
+    int fds[2], small = 4096;
+
+    g_assert_true(g_file_set_contents(keys, key, -1, NULL));
+    creds[0] = new_creds(dir, "server");
+    creds[1] = new_creds(dir, "client");
+
+    new_socketpair(fds);
+    for (int i = 0; i < 2; i++) {
+        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+        ioc[i] = new_socket(fds[i]);
+    }
+    tls[0] = qio_channel_tls_new_server(ioc[0], creds[0], NULL, &error_abort);
+    tls[1] = qio_channel_tls_new_client(ioc[1], creds[1], NULL, &error_abort);
+    shake_hands(tls);
+
+    for (int i = 0; i < 2; i++) {
+        object_unref(OBJECT(ioc[i]));
+        object_unparent(OBJECT(creds[i]));
+    }
+    unlink(keys);
+    rmdir(dir);
+}
+
+/*
+ * Each attempt is told not to wait. Without, nonblocking == false hangs where
+ * there is nothing to be read, and where the peer takes nothing.
+ */
 static void test_mode_of_socket(void)
 {
     for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
-        for (int closes = 0; closes < 2; closes++) {
-            QIOChannelWake *wioc;
-            int fds[2], shared;
+        g_autofree char *buf = g_malloc0(MIB);
+        QIOChannelWake *wioc;
+        QIOChannel *ioc;
+        ssize_t ret;
+        int fds[2], shared;
 
-            new_socketpair(fds);
-            shared = dup(fds[0]);
-            g_unix_set_fd_nonblocking(shared, nonblocking, NULL);
-            wioc = wake_on(new_socket(fds[0]));
-            g_assert_true(is_nonblocking(shared));
-            qio_channel_set_blocking(QIO_CHANNEL(wioc), true, &error_abort);
-            g_assert_true(is_nonblocking(shared));
+        new_socketpair(fds);
+        shared = dup(fds[0]);
+        g_unix_set_fd_nonblocking(shared, nonblocking, NULL);
+        wioc = wake_on(new_socket(fds[0]));
+        ioc = QIO_CHANNEL(wioc);
+        qio_channel_set_blocking(ioc, false, &error_abort);
+        g_assert_cmpint(is_nonblocking(shared), ==, nonblocking);
 
-            if (closes) {
-                qio_channel_close(QIO_CHANNEL(wioc), &error_abort);
-            }
-            object_unref(OBJECT(wioc));
-            g_assert_cmpint(is_nonblocking(shared), ==, nonblocking);
-            close(shared);
-            close(fds[1]);
-        }
+        g_assert_cmpint(qio_channel_read(ioc, buf, 1, &error_abort), ==,
+                        QIO_CHANNEL_ERR_BLOCK);
+        do {
+            ret = qio_channel_write(ioc, buf, MIB, &error_abort);
+        } while (ret > 0);
+        g_assert_cmpint(ret, ==, QIO_CHANNEL_ERR_BLOCK);
+        g_assert_cmpint(is_nonblocking(shared), ==, nonblocking);
+
+        close_and_unref(wioc);
+        g_assert_cmpint(is_nonblocking(shared), ==, nonblocking);
+        close(shared);
+        close(fds[1]);
     }
+}
+
+/*
+ * As before, but nobody is told not to wait, as it is the session that calls.
+ * If the mode is not put back, the last assertion fails.
+ */
+static void do_test_mode_of_tls(bool nonblocking, bool closes)
+{
+    QIOChannelTLS *tls[2];
+    QIOChannelWake *wioc;
+    int shared;
+
+    new_tls(tls);
+    shared = dup(QIO_CHANNEL_SOCKET(tls[0]->master)->fd);
+    g_unix_set_fd_nonblocking(shared, nonblocking, NULL);
+    wioc = wake_on(QIO_CHANNEL(tls[0]));
+    g_assert_true(is_nonblocking(shared));
+    qio_channel_set_blocking(QIO_CHANNEL(wioc), true, &error_abort);
+    g_assert_true(is_nonblocking(shared));
+
+    if (closes) {
+        qio_channel_close(QIO_CHANNEL(wioc), &error_abort);
+    }
+    object_unref(OBJECT(wioc));
+    g_assert_cmpint(is_nonblocking(shared), ==, nonblocking);
+    close(shared);
+    close_and_unref(tls[1]);
+}
+
+static void test_mode_of_tls(void)
+{
+    for (int i = 0; i < 4; i++) {
+        do_test_mode_of_tls(i & 1, i & 2);
+    }
+}
+
+typedef struct Waiter {
+    QIOChannelWake *wioc;
+    GIOCondition condition;
+    int timeout_ms;
+
+    QemuThread thread;
+    int tid;            /* atomic */
+    int ret;            /* when it was joined */
+} Waiter;
+
+static void *wait_job(void *opaque)
+{
+    Waiter *waiter = opaque;
+
+    qatomic_set(&waiter->tid, qemu_get_thread_id());
+    waiter->ret = qio_channel_wake_wait(waiter->wioc, waiter->condition,
+                                        waiter->timeout_ms);
+    return NULL;
+}
+
+static void waiter_start(Waiter *waiter)
+{
+    waiter->tid = 0;
+    qemu_thread_create(&waiter->thread, "waiter", wait_job, waiter,
+                       QEMU_THREAD_JOINABLE);
+    wait_asleep(&waiter->tid);
+}
+
+static int waiter_join(Waiter *waiter)
+{
+    qemu_thread_join(&waiter->thread);
+    return waiter->ret;
+}
+
+/*
+ * Each of the three answers, in both directions. A wait without an end hangs if
+ * it is told nothing.
+ */
+static void test_wait(void)
+{
+    g_autofree char *buf = g_malloc0(MIB);
+    Waiter waiter = { .timeout_ms = -1 };
+    QIOChannelWake *wioc;
+    int64_t start_us;
+    int fds[2];
+    char c;
+
+    new_socketpair(fds);
+    wioc = waiter.wioc = wake_on(new_socket(fds[0]));
+    qio_channel_set_blocking(QIO_CHANNEL(wioc), false, &error_abort);
+
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_IN, 0), ==, 0);
+    start_us = g_get_monotonic_time();
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_IN, 30), ==, 0);
+    g_assert_cmpint(g_get_monotonic_time() - start_us, >=, 29 * 1000);
+    waiter.condition = G_IO_IN;
+    waiter_start(&waiter);
+    g_assert_cmpint(write(fds[1], "x", 1), ==, 1);
+    g_assert_cmpint(waiter_join(&waiter), ==, 1);
+
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_OUT, -1), ==, 1);
+    while (qio_channel_write(QIO_CHANNEL(wioc), buf, MIB, &error_abort) > 0) {
+        continue;
+    }
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_OUT, 0), ==, 0);
+    waiter.condition = G_IO_OUT;
+    waiter_start(&waiter);
+    while (recv(fds[1], buf, MIB, MSG_DONTWAIT) > 0) {
+        continue;
+    }
+    g_assert_cmpint(waiter_join(&waiter), ==, 1);
+
+    /* Ready or not: a byte is still there, and the other direction goes on */
+    qio_channel_shutdown(QIO_CHANNEL(wioc), QIO_CHANNEL_SHUTDOWN_READ,
+                         &error_abort);
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_IN, -1), ==, -1);
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_OUT, -1), ==, 1);
+    while (qio_channel_write(QIO_CHANNEL(wioc), buf, MIB, &error_abort) > 0) {
+        continue;
+    }
+    waiter_start(&waiter);
+    shut(wioc);
+    g_assert_cmpint(waiter_join(&waiter), ==, -1);
+    g_assert_cmpint(qio_channel_read(QIO_CHANNEL(wioc), &c, 1, &error_abort),
+                    ==, 0);
+
+    close_and_unref(wioc);
+    close(fds[1]);
+}
+
+static void do_nothing(int sig)
+{
+}
+
+/*
+ * A signal is no answer: it would be one of being ready. And if the time began
+ * anew with every signal, the wait would not end.
+ */
+static void test_wait_signals(void)
+{
+    struct sigaction action = { .sa_handler = do_nothing }, before;
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
+                              .sigev_signo = SIGUSR2 };
+    struct itimerspec often = { { 0, 5 * SCALE_MS }, { 0, 5 * SCALE_MS } };
+    QIOChannelWake *wioc;
+    timer_t timer;
+    int fds[2];
+
+    new_pipe(fds);
+    wioc = wake_on_fd(fds[0]);
+    sigaction(SIGUSR2, &action, &before);
+    g_assert_cmpint(timer_create(CLOCK_MONOTONIC, &event, &timer), ==, 0);
+    timer_settime(timer, 0, &often, NULL);
+    g_assert_cmpint(qio_channel_wake_wait(wioc, G_IO_IN, 100), ==, 0);
+    timer_delete(timer);
+    sigaction(SIGUSR2, &before, NULL);
+    close_and_unref(wioc);
+    close(fds[1]);
 }
 
 static void coroutine_fn try_in_coroutine(void *opaque)
@@ -546,27 +569,6 @@ static void test_yield(void)
     g_assert_cmpint(job.last, ==, 0);
     close_and_unref(wioc);
     close(fds[1]);
-}
-
-static gboolean watch_fired(QIOChannel *ioc, GIOCondition condition,
-                            gpointer opaque)
-{
-    *(GIOCondition *)opaque = condition;
-    return G_SOURCE_REMOVE;
-}
-
-static GIOCondition wait_for_watch(QIOChannelWake *wioc, GIOCondition condition)
-{
-    GMainContext *context = g_main_context_new();
-    GIOCondition seen = 0;
-
-    qio_channel_add_watch_full(QIO_CHANNEL(wioc), condition, watch_fired,
-                               &seen, NULL, context);
-    while (!seen) {
-        g_main_context_iteration(context, true);
-    }
-    g_main_context_unref(context);
-    return seen;
 }
 
 static void test_watch(void)
@@ -744,7 +746,9 @@ static void test_refused(void)
     Error *err = NULL;
     int fds[2], fd = g_file_open_tmp("test-channel-wake-XXXXXX", &path, NULL);
 
-    ioc = QIO_CHANNEL(qio_channel_file_new_fd(fd));
+    close(fd);
+    ioc = QIO_CHANNEL(qio_channel_file_new_path(path, O_RDONLY, 0,
+                                                &error_abort));
     assert_refused(ioc, "cannot be interrupted");
     object_unref(OBJECT(ioc));
     unlink(path);
@@ -766,42 +770,81 @@ static void test_refused(void)
     object_unref(OBJECT(ioc));
 }
 
-static QIOChannelWake *spawn(const char *script, int flags)
+static QIOChannelWake *spawn(const char *script, int flags, pid_t *pid)
 {
     /* If a test fails, it is not to keep open what that was started with */
     g_autofree char *quiet = g_strdup_printf("exec 2>/dev/null; %s", script);
     const char *argv[] = { "/bin/sh", "-c", quiet, NULL };
+    QIOChannelCommand *command =
+        qio_channel_command_new_spawn(argv, flags, &error_abort);
 
-    return wake_on(QIO_CHANNEL(qio_channel_command_new_spawn(argv, flags,
-                                                             &error_abort)));
-}
-
-/* At a normal end it is waited for: without, there would be no file */
-static void test_command_ends(void)
-{
-    g_autofree char *path = NULL;
-    g_autofree char *script = NULL;
-    g_autofree char *text = NULL;
-    QIOChannelWake *wioc;
-
-    close(g_file_open_tmp("test-channel-wake-XXXXXX", &path, NULL));
-    script = g_strdup_printf("x=$(cat); sleep 0.2; echo \"$x\" > %s", path);
-    wioc = spawn(script, O_WRONLY);
-    g_assert_cmpint(qio_channel_write_all(QIO_CHANNEL(wioc), "hello", 5,
-                                          &error_abort), ==, 0);
-    close_and_unref(wioc);
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    g_assert_cmpstr(text, ==, "hello\n");
-    unlink(path);
+    if (pid) {
+        *pid = command->pid;
+    }
+    return wake_on(QIO_CHANNEL(command));
 }
 
 /*
- * Neither reads nor ends. Without SIGTERM, close would wait until the alarm;
- * with a script that ignores it, without SIGKILL.
+ * At a normal end nobody waits for it, and nobody kills it. If close waited,
+ * it would hang, as the child waits for the test; if it killed, the file would
+ * stay empty. That it is reaped at last is seen by who runs the test.
  */
-static void do_test_command_stuck(const char *script)
+static void test_command_lives_on(void)
 {
-    QIOChannelWake *wioc = spawn(script, O_WRONLY);
+    g_autofree char *dir = g_dir_make_tmp("test-channel-wake-XXXXXX", NULL);
+    g_autofree char *gate = g_build_filename(dir, "gate", NULL);
+    g_autofree char *path = g_build_filename(dir, "path", NULL);
+    g_autofree char *script = NULL;
+    g_autofree char *text = NULL;
+    QIOChannelWake *wioc;
+    siginfo_t info = { };
+    pid_t pid;
+    int fd;
+
+    g_assert_cmpint(mkfifo(gate, 0600), ==, 0);
+    script = g_strdup_printf("x=$(cat); read y < %s; echo \"$x\" > %s", gate,
+                             path);
+    wioc = spawn(script, O_WRONLY, &pid);
+    g_assert_cmpint(qio_channel_write_all(QIO_CHANNEL(wioc), "hello", 5,
+                                          &error_abort), ==, 0);
+    close_and_unref(wioc);
+
+    /* Longer than one that was told to end has */
+    g_usleep(100 * 1000);
+    g_assert_cmpint(waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT), ==,
+                    0);
+    g_assert_cmpint(info.si_pid, ==, 0);
+    fd = open(gate, O_WRONLY);
+    g_assert_cmpint(write(fd, "\n", 1), ==, 1);
+    close(fd);
+
+    while (has_children()) {
+        g_usleep(1000);
+    }
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "hello\n");
+    unlink(gate);
+    unlink(path);
+    rmdir(dir);
+}
+
+static void wait_stopped(pid_t pid)
+{
+    siginfo_t info;
+
+    g_assert_cmpint(waitid(P_PID, pid, &info, WSTOPPED | WNOWAIT), ==, 0);
+    g_assert_cmpint(info.si_code, ==, CLD_STOPPED);
+}
+
+/*
+ * Neither reads nor ends. Without SIGTERM and SIGKILL, who runs the test waits
+ * for its end until the alarm; with a script that ignores SIGTERM, or is
+ * stopped, without SIGKILL.
+ */
+static void do_test_command_stuck(const char *script, bool stopped)
+{
+    pid_t pid;
+    QIOChannelWake *wioc = spawn(script, O_WRONLY, &pid);
     Job job;
 
     job_start(&job, write_job, wioc, MIB);
@@ -809,35 +852,53 @@ static void do_test_command_stuck(const char *script)
         g_usleep(1000);
     }
     job_wait_asleep(&job);
+    if (stopped) {
+        kill(pid, SIGSTOP);
+        wait_stopped(pid);
+    }
     shut(wioc);
     job_join(&job);
     g_assert_cmpint(job.last, ==, -1);
     job_clear(&job);
     close_and_unref(wioc);
+    while (has_children()) {
+        g_usleep(1000);
+    }
 }
 
 static void test_command_stuck(void)
 {
-    do_test_command_stuck("exec sleep 600");
-    do_test_command_stuck("trap '' TERM; exec sleep 600");
+    do_test_command_stuck("exec sleep 600", false);
+    do_test_command_stuck("trap '' TERM; exec sleep 600", false);
+    do_test_command_stuck("exec sleep 600", true);
 }
 
-/* Somebody waits for it in close when it is told to end */
-static void test_command_closing(void)
+/* It is asked first, and not killed before close: it has the time to answer */
+static void test_command_asked(void)
 {
-    QIOChannelWake *wioc = spawn("exec sleep 600", O_WRONLY);
-    Job job;
+    g_autofree char *dir = g_dir_make_tmp("test-channel-wake-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "path", NULL);
+    g_autofree char *script =
+        g_strdup_printf("trap 'kill $!; mkdir %s; exit' TERM;"
+                        " sleep 600 & printf x; wait", path);
+    QIOChannelWake *wioc = spawn(script, O_RDONLY, NULL);
+    char c;
 
-    job_start(&job, close_job, wioc, 0);
-    job_wait_asleep(&job);
+    g_assert_cmpint(qio_channel_read_all(QIO_CHANNEL(wioc), &c, 1,
+                                         &error_abort), ==, 0);
     shut(wioc);
-    job_join(&job);
-    object_unref(OBJECT(wioc));
+    while (!g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        g_usleep(1000);
+    }
+    close_and_unref(wioc);
+    rmdir(path);
+    rmdir(dir);
 }
 
 static void test_command_reads(void)
 {
-    QIOChannelWake *wioc = spawn("printf abc; exec sleep 600", O_RDONLY);
+    QIOChannelWake *wioc = spawn("printf abc; exec sleep 600", O_RDONLY,
+                                 NULL);
     char buf[4] = "";
     Job job;
 
@@ -850,71 +911,6 @@ static void test_command_reads(void)
     job_join(&job);
     g_assert_cmpint(job.last, ==, 0);
     close_and_unref(wioc);
-}
-
-static QCryptoTLSCreds *new_creds(const char *dir, const char *endpoint)
-{
-    return QCRYPTO_TLS_CREDS(object_new_with_props(
-        TYPE_QCRYPTO_TLS_CREDS_PSK, object_get_objects_root(), endpoint,
-        &error_abort, "endpoint", endpoint, "dir", dir, "priority", "NORMAL",
-        NULL));
-}
-
-typedef struct Handshake {
-    bool finished;
-} Handshake;
-
-static void handshake_done(QIOTask *task, gpointer opaque)
-{
-    Handshake *handshake = opaque;
-
-    g_assert_false(qio_task_propagate_error(task, NULL));
-    handshake->finished = true;
-}
-
-static void shake_hands(QIOChannelTLS **tls)
-{
-    Handshake handshake[2] = { };
-
-    for (int i = 0; i < 2; i++) {
-        qio_channel_set_blocking(QIO_CHANNEL(tls[i]), false, &error_abort);
-        qio_channel_tls_handshake(tls[i], handshake_done, &handshake[i], NULL,
-                                  NULL);
-    }
-    while (!handshake[0].finished || !handshake[1].finished) {
-        g_main_context_iteration(NULL, true);
-    }
-}
-
-/* A connection with small buffers, so that every write has to wait */
-static void new_tls(QIOChannelTLS **tls)
-{
-    g_autofree char *dir = g_dir_make_tmp("test-channel-wake-XXXXXX", NULL);
-    g_autofree char *keys = g_build_filename(dir, "keys.psk", NULL);
-    const char *key = "qemu:009d5638c40fde0c\n";
-    QCryptoTLSCreds *creds[2];
-    QIOChannel *ioc[2];
-    int fds[2], small = 4096;
-
-    g_assert_true(g_file_set_contents(keys, key, -1, NULL));
-    creds[0] = new_creds(dir, "server");
-    creds[1] = new_creds(dir, "client");
-
-    new_socketpair(fds);
-    for (int i = 0; i < 2; i++) {
-        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-        ioc[i] = new_socket(fds[i]);
-    }
-    tls[0] = qio_channel_tls_new_server(ioc[0], creds[0], NULL, &error_abort);
-    tls[1] = qio_channel_tls_new_client(ioc[1], creds[1], NULL, &error_abort);
-    shake_hands(tls);
-
-    for (int i = 0; i < 2; i++) {
-        object_unref(OBJECT(ioc[i]));
-        object_unparent(OBJECT(creds[i]));
-    }
-    unlink(keys);
-    rmdir(dir);
 }
 
 /*
@@ -952,6 +948,7 @@ static void test_tls(void)
         char c;
 
         g_assert_cmpint(wait_for_watch(in[1], G_IO_IN), ==, G_IO_IN);
+        g_assert_cmpint(qio_channel_wake_wait(in[1], G_IO_IN, 0), ==, 1);
         g_assert_cmpint(qio_channel_read(QIO_CHANNEL(in[1]), &c, 1,
                                          &error_abort), ==, 1);
     }
@@ -1032,9 +1029,11 @@ int main(int argc, char **argv)
         { "/channel-wake/read-idle", test_read_idle },
         { "/channel-wake/race", test_race },
         { "/channel-wake/stream", test_stream },
-        { "/channel-wake/mode-of-pipe/again", test_mode_of_pipe },
-        { "/channel-wake/mode-of-pipe/kept", test_mode_of_pipe_kept },
+        { "/channel-wake/mode-of-pipe", test_mode_of_pipe },
+        { "/channel-wake/want-of-descriptors", test_want_of_descriptors },
         { "/channel-wake/mode-of-socket", test_mode_of_socket },
+        { "/channel-wake/wait/answers", test_wait },
+        { "/channel-wake/wait/signals", test_wait_signals },
         { "/channel-wake/nonblocking", test_nonblocking },
         { "/channel-wake/yield", test_yield },
         { "/channel-wake/watch", test_watch },
@@ -1043,11 +1042,12 @@ int main(int argc, char **argv)
         { "/channel-wake/shutdown-of-all", test_shutdown_of_all },
         { "/channel-wake/hung-up", test_hung_up },
         { "/channel-wake/refused", test_refused },
-        { "/channel-wake/command/ends", test_command_ends },
+        { "/channel-wake/command/lives-on", test_command_lives_on },
+        { "/channel-wake/command/asked", test_command_asked },
         { "/channel-wake/command/stuck", test_command_stuck },
-        { "/channel-wake/command/closing", test_command_closing },
         { "/channel-wake/command/reads", test_command_reads },
 #ifdef CONFIG_GNUTLS
+        { "/channel-wake/mode-of-tls", test_mode_of_tls },
         { "/channel-wake/tls", test_tls },
         { "/tls-session-use/shared", test_session_shared },
         { "/tls-session-use/exclusive", test_session_exclusive },
@@ -1061,7 +1061,8 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     for (int i = 0; i < ARRAY_SIZE(tests); i++) {
-        g_test_add_data_func(tests[i].path, tests[i].func, run);
+        g_test_add_data_func(tests[i].path, tests[i].func, run_test);
     }
+    channel_wake_add_kinds_tests();
     return g_test_run();
 }

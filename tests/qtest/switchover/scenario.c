@@ -11,6 +11,12 @@
 /* migrate_cancel takes effect within this, whatever is stuck */
 #define CANCEL_LIMIT_MS 500
 
+/*
+ * If it does not, this says so before the prober of a destination that is
+ * stopped does
+ */
+#define CANCEL_WAIT_MS (10000 * sw_patience())
+
 /* Requests per second: those in flight take far longer than drain-timeout */
 #define LIMIT_IOPS 2
 
@@ -116,12 +122,23 @@ void sw_end_fails_after_pre_switchover(SwRig *rig)
     sw_expect_working(rig);
 }
 
-void sw_cancel(SwRig *rig)
+static bool has_ended(void *opaque)
+{
+    SwVM *vm = opaque;
+
+    return sw_status_seen(vm->mon, "cancelled") ||
+           sw_status_seen(vm->mon, "failed") ||
+           sw_status_seen(vm->mon, "completed");
+}
+
+int64_t sw_cancel(SwRig *rig)
 {
     int64_t asked_us = sw_now_us();
     int64_t done_us;
 
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
+    sw_wait_until(has_ended, rig->src, CANCEL_WAIT_MS,
+                  "migrate_cancel to take effect");
     done_us = sw_status_wait(rig->src->mon, "cancelled");
     sw_guest_wait_beats(rig->src->guest, 1);
     g_test_message("cancelled after %d ms, guest heard after %d ms",
@@ -130,6 +147,7 @@ void sw_cancel(SwRig *rig)
     SW_CHECK_SOON(sw_since_ms(asked_us), SW_GAP_LIMIT_MS, "the guest");
     SW_CHECK_SOON((done_us - asked_us) / 1000, CANCEL_LIMIT_MS,
                   "migrate_cancel");
+    return (done_us - asked_us) / 1000;
 }
 
 void sw_end_cancelled_waiting(SwRig *rig)

@@ -36,8 +36,11 @@ void sw_end_completes_at_once(SwRig *rig);
  */
 void sw_end_fails_after_pre_switchover(SwRig *rig);
 
-/* Cancels it, which takes effect at once, whatever is stuck */
-void sw_cancel(SwRig *rig);
+/*
+ * Cancels it, which takes effect at once, whatever is stuck: returns after how
+ * many milliseconds
+ */
+int64_t sw_cancel(SwRig *rig);
 
 /*
  * As if nothing had been tried: the guest works, on a victim that answers, and

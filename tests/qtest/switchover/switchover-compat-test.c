@@ -15,9 +15,11 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "qobject/qlist.h"
 #include "switchover/expect.h"
 #include "switchover/harness.h"
+#include "switchover/reader.h"
 
 #define STOCK "SWITCHOVER_STOCK"
 #define PEER "SWITCHOVER_PEER"
@@ -54,26 +56,60 @@ typedef struct Stream {
     size_t size;
 } Stream;
 
+static SwVM *new_vm(const char *dir, const char *binary, const char *mac)
+{
+    g_autofree char *args = g_strdup_printf(FIXED_MACHINE, mac);
+
+    return sw_vm_new(dir, "vm", binary, args);
+}
+
+static void migrate(SwVM *vm, const char *uri)
+{
+    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate',"
+              " 'arguments': { 'uri': %s } }", uri);
+    sw_status_wait(vm->mon, "completed");
+}
+
 static void save_stream(const char *dir, const char *binary, const char *mac,
                         bool explicitly_off, Stream *stream)
 {
-    g_autofree char *args = g_strdup_printf(FIXED_MACHINE, mac);
     g_autofree char *path = g_build_filename(dir, "stream", NULL);
     g_autofree char *uri = g_strdup_printf("file:%s", path);
-    SwVM *vm = sw_vm_new(dir, "vm", binary, args);
+    SwVM *vm = new_vm(dir, binary, mac);
 
     if (explicitly_off) {
         sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-parameters',"
                   " 'arguments': { 'drain-timeout': 0,"
-                  " 'drain-timeout-action': 'retry' } }");
+                  " 'drain-timeout-action': 'retry', 'iteration-limit': 0 } }");
     }
-    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate',"
-              " 'arguments': { 'uri': %s } }", uri);
-    sw_status_wait(vm->mon, "completed");
+    migrate(vm, uri);
     sw_vm_free(vm);
     g_assert_true(g_file_get_contents(path, &stream->data, &stream->size,
                                       NULL));
     unlink(path);
+}
+
+/* All of it fits into the pipe: where sections end does not depend on time */
+static void save_stream_by_pipe(const char *dir, const char *binary,
+                                Stream *stream)
+{
+    SwVM *vm = new_vm(dir, binary, FIXED_MAC);
+    const GByteArray *data;
+    SwReader *reader;
+    int fds[2];
+
+    g_assert(!pipe2(fds, O_CLOEXEC));
+    g_assert_cmpint(fcntl(fds[1], F_SETPIPE_SZ, MiB), >=, MiB);
+    reader = sw_reader_new(fds[0]);
+    sw_monitor_give_fd(vm->mon, "pipe", fds[1]);
+    close(fds[1]);
+    migrate(vm, "fd:pipe");
+    sw_vm_free(vm);
+    sw_reader_go(reader, UINT64_MAX);
+    data = sw_reader_wait_end(reader);
+    stream->data = g_memdup2(data->data, data->len);
+    stream->size = data->len;
+    sw_reader_free(reader);
 }
 
 /* Where @a and @b begin to differ, or -1 */
@@ -127,7 +163,7 @@ static bool skip_without(const char *binary)
  */
 static void test_stream(void)
 {
-    Stream stock, again, unset, off, other;
+    Stream stock, again, unset, off, other, pipe, stock_pipe;
     char *dir;
 
     if (skip_without(STOCK)) {
@@ -140,6 +176,8 @@ static void test_stream(void)
     save_stream(dir, NULL, FIXED_MAC, false, &unset);
     save_stream(dir, NULL, FIXED_MAC, true, &off);
     save_stream(dir, NULL, OTHER_MAC, false, &other);
+    save_stream_by_pipe(dir, STOCK, &stock_pipe);
+    save_stream_by_pipe(dir, NULL, &pipe);
     sw_tmpdir_free(dir);
 
     check_substance(&stock);
@@ -147,9 +185,12 @@ static void test_stream(void)
     g_assert_cmpint(first_difference(&stock, &unset), ==, -1);
     g_assert_cmpint(first_difference(&stock, &off), ==, -1);
     g_assert_cmpint(first_difference(&stock, &other), !=, -1);
+    check_substance(&stock_pipe);
+    g_assert_cmpint(first_difference(&stock_pipe, &pipe), ==, -1);
     g_test_message("%zu bytes are equal", stock.size);
 
-    free_streams((Stream[]) { stock, again, unset, off, other }, 5);
+    free_streams((Stream[]) { stock, again, unset, off, other, stock_pipe,
+                              pipe }, 7);
     sw_watchdog_stop();
 }
 

@@ -267,6 +267,33 @@ unsigned sw_vm_count(SwVM *vm, const char *what)
     return n;
 }
 
+/* Field 4, after a name that may contain anything */
+static int parent_of(const char *pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%s/stat", pid);
+    g_autofree char *stat = NULL;
+    const char *end;
+    int parent = 0;
+
+    if (g_file_get_contents(path, &stat, NULL, NULL)) {
+        end = strrchr(stat, ')');
+        sscanf(end ?: "", ") %*c %d", &parent);
+    }
+    return parent;
+}
+
+unsigned sw_vm_children(SwVM *vm)
+{
+    g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+    const char *name;
+    unsigned n = 0;
+
+    while ((name = g_dir_read_name(dir))) {
+        n += g_ascii_isdigit(*name) && parent_of(name) == qtest_pid(vm->qts);
+    }
+    return n;
+}
+
 void sw_vm_set_capability(SwVM *vm, const char *capability)
 {
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"

@@ -79,6 +79,9 @@ void sw_vm_wait_state(SwVM *vm, const char *run_state);
 /* How many "fd" (descriptors) or "task" (threads) its process has */
 unsigned sw_vm_count(SwVM *vm, const char *what);
 
+/* Processes that it has started, and that it has not waited for */
+unsigned sw_vm_children(SwVM *vm);
+
 void sw_vm_set_capability(SwVM *vm, const char *capability);
 /* A migration parameter that is a number */
 void sw_vm_set_parameter(SwVM *vm, const char *name, int64_t value);

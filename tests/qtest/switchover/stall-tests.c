@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Switchover tests: migrations to somebody who stops reading
+ *
+ * What the migration is written to is a pipe, a command, or a socket, and
+ * whoever reads stops before the first byte, in the middle of memory, or in the
+ * completion phase.  The monitor answers, the guest of a migration that has not
+ * come to its switchover does not notice, and migrate_cancel takes effect
+ * within half a second.  Another migration is possible then.
+ *
+ * What failing looks like, on unpatched QEMU (QTEST_QEMU_BINARY): after
+ * migrate_cancel "waited 2000 ms for migrate_cancel to take effect", as the
+ * migration thread is in write().  Where it has the BQL, which is before the
+ * first byte and in completion, "no answer within 60000 ms" from the monitor.
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "switchover/disk-config.h"
+#include "switchover/expect.h"
+#include "switchover/harness.h"
+#include "switchover/iterations-tests.h"
+#include "switchover/reader.h"
+#include "switchover/scenario.h"
+
+/* The least that a pipe can have */
+#define PIPE_BYTES 4096
+/* Somewhere in memory */
+#define IN_RAM_BYTES (2 * 1024 * 1024)
+/* Nothing was sent for so long: somebody waits */
+#define STILL_MS 400
+
+#define STALL_THRESHOLD_MS 300
+#define ITERATION_LIMIT_MS 20
+#define SLOW_BYTES_PER_S (400 * 1024)
+
+#define CYCLES 100
+
+#define GUEST                                   \
+    .healthy = true,                            \
+    .device = &sw_virtio_blk,                   \
+    .driver = &sw_nbd,                          \
+    .kind = SW_KIND_ANY,                        \
+    .off = true,                                \
+    .dirty_mib_per_s = 50,                      \
+    .dirty_mib = 32
+
+/*
+ * Pipes
+ */
+
+/* Both ends, the one to write to first */
+static void make_pipe(int ends[2])
+{
+    int fds[2];
+
+    g_assert(!pipe2(fds, O_CLOEXEC));
+    g_assert_cmpint(fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES), ==, PIPE_BYTES);
+    ends[0] = fds[1];
+    ends[1] = fds[0];
+}
+
+/* Not one byte more fits */
+static void fill(int fd)
+{
+    char byte[PIPE_BYTES] = { 0 };
+
+    g_assert(g_unix_set_fd_nonblocking(fd, true, NULL));
+    while (write(fd, byte, sizeof(byte)) > 0) {
+        continue;
+    }
+    g_assert(g_unix_set_fd_nonblocking(fd, false, NULL));
+}
+
+static SwReader *migrate_to_pipe(SwRig *rig, bool full, uint64_t bytes)
+{
+    SwReader *reader;
+    int ends[2];
+
+    make_pipe(ends);
+    if (full) {
+        fill(ends[0]);
+    }
+    reader = sw_reader_new(ends[1]);
+    sw_reader_go(reader, bytes);
+    sw_monitor_give_fd(rig->src->mon, "stall", ends[0]);
+    close(ends[0]);
+    g_free(rig->uri);
+    rig->uri = g_strdup("fd:stall");
+    sw_rig_prepare(rig);
+    sw_rig_start(rig);
+    return reader;
+}
+
+/* The next one goes to a destination that reads */
+static void expect_possible(SwRig *rig)
+{
+    sw_expect_working(rig);
+    sw_rig_renew_destination(rig);
+    sw_events_forget(rig->src->mon);
+    sw_rig_migrate(rig);
+    sw_expect_completed(rig);
+}
+
+static void expect_unnoticed(SwRig *rig, int64_t from_us)
+{
+    int64_t gap_ms = sw_guest_worst_gap_ms(rig->src->guest, from_us,
+                                           sw_now_us());
+
+    SW_CHECK_SOON(gap_ms, SW_GAP_LIMIT_MS, "the guest's silence");
+    sw_probe_expect_answers(rig->src->probe);
+}
+
+static void set_threshold(SwRig *rig)
+{
+    if (!sw_stock_mode()) {
+        sw_vm_set_parameter(rig->src, "stall-threshold", STALL_THRESHOLD_MS);
+    }
+}
+
+static int64_t transferred(SwVM *vm)
+{
+    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
+    QDict *ram = qdict_get_qdict(info, "ram");
+    int64_t bytes = ram ? qdict_get_int(ram, "transferred") : 0;
+
+    qobject_unref(info);
+    return bytes;
+}
+
+typedef struct Stillness {
+    SwVM *vm;
+    int64_t last;
+    int64_t since_us;
+} Stillness;
+
+static bool is_still(void *opaque)
+{
+    Stillness *s = opaque;
+    int64_t now = transferred(s->vm);
+
+    if (now != s->last) {
+        s->last = now;
+        s->since_us = sw_now_us();
+    }
+    return sw_since_ms(s->since_us) >= STILL_MS;
+}
+
+static void wait_blocked(SwVM *vm)
+{
+    Stillness s = { .vm = vm, .last = -1 };
+
+    sw_wait_until(is_still, &s, SW_WAIT_MS, "the source to wait");
+}
+
+static void end_before_first_byte(SwRig *rig)
+{
+    int64_t from_us = sw_now_us();
+    SwReader *reader = migrate_to_pipe(rig, true, 0);
+
+    wait_blocked(rig->src);
+    sw_cancel(rig);
+    expect_unnoticed(rig, from_us);
+    sw_reader_free(reader);
+    expect_possible(rig);
+}
+
+static void end_in_ram(SwRig *rig)
+{
+    int64_t from_us = sw_now_us();
+    SwReader *reader = migrate_to_pipe(rig, false, IN_RAM_BYTES);
+
+    sw_reader_wait(reader, IN_RAM_BYTES);
+    wait_blocked(rig->src);
+    sw_cancel(rig);
+    expect_unnoticed(rig, from_us);
+    sw_reader_free(reader);
+    expect_possible(rig);
+}
+
+/*
+ * In completion the guest does not run, but the monitor answers.  A reader that
+ * goes on for @bytes stops in what is left of memory, or after it.
+ */
+static void cancel_in_completion(SwRig *rig, uint64_t bytes)
+{
+    SwReader *reader = migrate_to_pipe(rig, false, UINT64_MAX);
+
+    sw_status_wait(rig->src->mon, "pre-switchover");
+    sw_reader_stop(reader);
+    sw_reader_go(reader, sw_reader_total(reader) + bytes);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
+              " 'arguments': { 'state': 'pre-switchover' } }");
+    wait_blocked(rig->src);
+    sw_probe_expect_answers(rig->src->probe);
+    sw_cancel(rig);
+    sw_reader_free(reader);
+    sw_vm_wait_state(rig->src, "running");
+}
+
+static void end_in_completion(SwRig *rig)
+{
+    cancel_in_completion(rig, 0);
+    sw_events_forget(rig->src->mon);
+    cancel_in_completion(rig, 64 * 1024);
+    sw_expect_working(rig);
+}
+
+/*
+ * Commands
+ */
+
+static bool has_no_child(void *opaque)
+{
+    return !sw_vm_children(opaque);
+}
+
+/* It is stopped by its own hand, when it has read a little */
+static void migrate_to_command(SwRig *rig)
+{
+    g_free(rig->uri);
+    rig->uri = g_strdup("exec:head -c 1000000 >/dev/null; kill -STOP $$;"
+                        " cat >/dev/null");
+    sw_rig_prepare(rig);
+    sw_rig_start(rig);
+}
+
+static void end_command(SwRig *rig)
+{
+    int64_t from_us = sw_now_us();
+
+    migrate_to_command(rig);
+    sw_status_wait(rig->src->mon, "active");
+    wait_blocked(rig->src);
+    sw_cancel(rig);
+    expect_unnoticed(rig, from_us);
+    sw_wait_until(has_no_child, rig->src, SW_WAIT_MS, "the child to be reaped");
+    expect_possible(rig);
+}
+
+/*
+ * Sockets
+ */
+
+static void end_socket_completion(SwRig *rig)
+{
+    sw_rig_migrate(rig);
+    sw_status_wait(rig->src->mon, "pre-switchover");
+    sw_proxy_stall(rig->proxy, SW_TO_DESTINATION);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
+              " 'arguments': { 'state': 'pre-switchover' } }");
+    wait_blocked(rig->src);
+    sw_probe_expect_answers(rig->src->probe);
+    sw_cancel(rig);
+    sw_vm_wait_state(rig->src, "running");
+    sw_expect_working(rig);
+}
+
+/*
+ * What is said about it
+ */
+
+static QDict *iterations_of(SwVM *vm)
+{
+    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
+    QDict *it = qdict_get_qdict(info, "iterations");
+
+    SW_CHECK(it, "query-migrate has no 'iterations'");
+    qobject_ref(it);
+    qobject_unref(info);
+    return it;
+}
+
+/* Returns the longest one, in ms */
+static int64_t expect_counted(SwVM *vm, int64_t stalls, int64_t blocked_ms)
+{
+    QDict *it = iterations_of(vm);
+    int64_t count = qdict_get_int(it, "count"), sum = 0;
+    int64_t max_ms = qdict_get_int(it, "max-us") / 1000;
+    const QListEntry *entry;
+    int64_t from_us = -1;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(it, "histogram"), entry) {
+        QDict *bucket = qobject_to(QDict, qlist_entry_obj(entry));
+
+        g_assert_cmpint(qdict_get_int(bucket, "from-us"), >, from_us);
+        from_us = qdict_get_int(bucket, "from-us");
+        sum += qdict_get_int(bucket, "count");
+    }
+    g_assert_cmpint(count, >, 0);
+    g_assert_cmpint(sum, ==, count);
+    g_assert_cmpint(qdict_get_int(it, "min-us"), <=,
+                    qdict_get_int(it, "avg-us"));
+    g_assert_cmpint(qdict_get_int(it, "avg-us"), <=,
+                    qdict_get_int(it, "max-us"));
+    g_assert_cmpint(qdict_get_int(it, "stalls"), ==, stalls);
+    g_assert_cmpint(qdict_get_int(it, "blocked-ms"), >=, blocked_ms);
+    qobject_unref(it);
+    return max_ms;
+}
+
+static void expect_event(SwVM *vm, unsigned nth, bool ended)
+{
+    QDict *event = sw_event_wait(vm->mon, "MIGRATION_STALLED", nth,
+                                 NULL);
+    QDict *data = qdict_get_qdict(event, "data");
+
+    g_assert_cmpstr(qdict_get_str(data, "phase"), ==, "approach");
+    g_assert_cmpint(qdict_get_int(data, "blocked-ms"), >=, STALL_THRESHOLD_MS);
+    g_assert_cmpint(qdict_get_int(data, "bytes-queued"), >, 0);
+    g_assert(qdict_get_bool(data, "ended") == ended);
+}
+
+/*
+ * A stall is reported, and that it is over, and then it completes.
+ *
+ * Unpatched QEMU has no such event.
+ */
+static void end_reported(SwRig *rig)
+{
+    set_threshold(rig);
+    sw_rig_migrate_slowly(rig);
+    sw_proxy_stall(rig->proxy, SW_TO_DESTINATION);
+    sw_rig_hasten(rig);
+    expect_event(rig->src, 0, false);
+    expect_counted(rig->src, 1, STALL_THRESHOLD_MS);
+    sw_proxy_let_go(rig->proxy);
+    expect_event(rig->src, 1, true);
+    sw_expect_completed(rig);
+    expect_counted(rig->src, 1, STALL_THRESHOLD_MS);
+    expect_counted(rig->dst, 0, 0);
+}
+
+/* A reader that is slow all the time: iterations are short nevertheless */
+static void end_limited(SwRig *rig)
+{
+    SwReader *reader;
+    int64_t max_ms;
+
+    sw_vm_set_parameter(rig->src, "iteration-limit", ITERATION_LIMIT_MS);
+    reader = migrate_to_pipe(rig, false, 0);
+    sw_reader_slow(reader, SLOW_BYTES_PER_S);
+    sw_reader_go(reader, UINT64_MAX);
+    sw_reader_wait(reader, IN_RAM_BYTES);
+    max_ms = expect_counted(rig->src, 0, 1000);
+    sw_cancel(rig);
+    SW_CHECK_SOON(max_ms, 2 * ITERATION_LIMIT_MS, "an iteration");
+    sw_reader_free(reader);
+}
+
+/*
+ * Others
+ */
+
+/*
+ * A device is refused while a migration runs, which waits for a grace period of
+ * RCU: an iteration must not be in one for as long as the reader stalls.
+ *
+ * Unpatched QEMU: no answer.
+ */
+static void end_grace_period(SwRig *rig)
+{
+    SwReader *reader = migrate_to_pipe(rig, false, IN_RAM_BYTES);
+    g_autofree char *error = NULL;
+    int64_t asked_us;
+
+    sw_reader_wait(reader, IN_RAM_BYTES);
+    wait_blocked(rig->src);
+    asked_us = sw_now_us();
+    error = sw_qmp_error(rig->src->mon, "{ 'execute': 'device_add',"
+                         " 'arguments': { 'driver': 'virtio-rng-pci' } }");
+    SW_CHECK_SOON(sw_since_ms(asked_us), SW_ANSWER_LIMIT_MS, "device_add");
+    sw_cancel(rig);
+    sw_reader_free(reader);
+}
+
+/*
+ * Others have the pipe, too: they find it as it was, and their writes wait.
+ *
+ * Without a pipe of its own, or with O_NONBLOCK set: EAGAIN.
+ */
+static void *write_blocking(void *opaque)
+{
+    char byte = 0;
+
+    return GINT_TO_POINTER(write(GPOINTER_TO_INT(opaque), &byte, 1) == 1);
+}
+
+static void end_shared(SwRig *rig)
+{
+    SwReader *reader;
+    GThread *thread;
+    int ends[2], mode;
+
+    make_pipe(ends);
+    mode = fcntl(ends[0], F_GETFL);
+    reader = sw_reader_new(ends[1]);
+    sw_reader_go(reader, IN_RAM_BYTES);
+    sw_monitor_give_fd(rig->src->mon, "stall", ends[0]);
+    g_free(rig->uri);
+    rig->uri = g_strdup("fd:stall");
+    sw_rig_prepare(rig);
+    sw_rig_start(rig);
+    sw_reader_wait(reader, IN_RAM_BYTES);
+    wait_blocked(rig->src);
+    g_assert_cmpint(fcntl(ends[0], F_GETFL), ==, mode);
+    thread = g_thread_new("writer", write_blocking,
+                          GINT_TO_POINTER(ends[0]));
+    sw_cancel(rig);
+    g_assert_cmpint(fcntl(ends[0], F_GETFL), ==, mode);
+    sw_reader_go(reader, UINT64_MAX);
+    g_assert(GPOINTER_TO_INT(g_thread_join(thread)));
+    close(ends[0]);
+    sw_reader_free(reader);
+}
+
+/* The reader dies: the migration fails, and says why */
+static void end_dies(SwRig *rig)
+{
+    SwReader *reader = migrate_to_pipe(rig, false, IN_RAM_BYTES);
+
+    sw_reader_wait(reader, IN_RAM_BYTES);
+    sw_reader_free(reader);
+    sw_status_wait(rig->src->mon, "failed");
+    expect_possible(rig);
+}
+
+/* Again and again, at any time; nothing is left behind */
+static void end_again_and_again(SwRig *rig)
+{
+    unsigned fds = 0, threads = 0;
+
+    for (unsigned i = 0; i < CYCLES; i++) {
+        SwReader *reader = NULL;
+
+        sw_events_forget(rig->src->mon);
+        if (i % 3) {
+            reader = migrate_to_pipe(rig, i % 3 == 1,
+                                     g_random_int_range(0, IN_RAM_BYTES));
+        } else {
+            migrate_to_command(rig);
+        }
+        g_usleep(g_random_int_range(0, 100000));
+        sw_cancel(rig);
+        if (reader) {
+            sw_reader_free(reader);
+        }
+        sw_wait_until(has_no_child, rig->src, SW_WAIT_MS,
+                      "the child to be reaped");
+        if (i == 5) {
+            /* What is made once has been made */
+            fds = sw_vm_count(rig->src, "fd");
+            threads = sw_vm_count(rig->src, "task");
+        }
+    }
+    g_assert_cmpuint(sw_vm_count(rig->src, "fd"), <=, fds);
+    g_assert_cmpuint(sw_vm_count(rig->src, "task"), <=, threads + 1);
+    expect_possible(rig);
+}
+
+static const SwCase cases[] = {
+    {
+        .path = "stall/pipe/first-byte",
+        GUEST,
+        .end = end_before_first_byte,
+    }, {
+        .path = "stall/pipe/ram",
+        GUEST,
+        .end = end_in_ram,
+    }, {
+        .path = "stall/pipe/completion",
+        GUEST,
+        .pause_before_switchover = true,
+        .end = end_in_completion,
+    }, {
+        .path = "stall/exec/ram",
+        GUEST,
+        .end = end_command,
+    }, {
+        .path = "stall/unix/completion",
+        GUEST,
+        .proxied = true,
+        .pause_before_switchover = true,
+        .end = end_socket_completion,
+    }, {
+        .path = "stall/reported",
+        GUEST,
+        .proxied = true,
+        .end = end_reported,
+    }, {
+        .path = "stall/limited",
+        GUEST,
+        .end = end_limited,
+    }, {
+        .path = "stall/grace-period",
+        GUEST,
+        .end = end_grace_period,
+    }, {
+        .path = "stall/shared",
+        GUEST,
+        .end = end_shared,
+    }, {
+        .path = "stall/dies",
+        GUEST,
+        .end = end_dies,
+    }, {
+        .path = "stall/again-and-again",
+        .full = true,
+        GUEST,
+        .end = end_again_and_again,
+    },
+};
+
+static void test_case(const void *opaque)
+{
+    SwRig *rig = sw_rig_new(opaque);
+
+    if (rig) {
+        rig->c->end(rig);
+        sw_rig_free(rig);
+    }
+}
+
+void sw_add_stall_tests(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        sw_add_case(SW_ITERATIONS_SUITE, &cases[i], test_case);
+    }
+}
