@@ -27,6 +27,11 @@ class Terminal:
         self._shown = False
         self._next_plain = 0.0
 
+    @property
+    def columns(self) -> int:
+        """What fits into a line at the moment; 80 if nobody knows."""
+        return shutil.get_terminal_size().columns
+
     def _write(self, text: str):
         self.out.write(text)
         self.out.flush()
@@ -47,9 +52,8 @@ class Terminal:
         @width: columns that @text takes, if it is not its length
         """
         if self.live:
-            columns = shutil.get_terminal_size().columns
-            if (width or len(text)) >= columns:
-                text = text[:columns - 1]
+            if (width or len(text)) >= self.columns:
+                text = text[:self.columns - 1]
             self._write('\r\x1b[K' + text)
             self._shown = True
         elif time.monotonic() >= self._next_plain:

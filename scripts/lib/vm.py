@@ -28,7 +28,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 import contextlib
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import shutil
 import signal
@@ -38,6 +37,8 @@ import sys
 import tempfile
 import threading
 import time
+
+from qmp import Connection, Event, QmpError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / 'build'
@@ -135,6 +136,14 @@ class Process:
     @property
     def running(self) -> bool:
         return self.popen is not None and self.popen.poll() is None
+
+    def children(self) -> list[int]:
+        """Processes that it has started and that are not reaped."""
+        found = []
+        for task in Path(f'/proc/{self.popen.pid}/task').glob('*/children'):
+            with contextlib.suppress(OSError):      # a thread that ends
+                found += [int(word) for word in task.read_text().split()]
+        return found
 
     def log_tail(self) -> str:
         """The end of what the process wrote, for error messages."""
@@ -426,7 +435,7 @@ class Prober:
     def __init__(self, sock: socket.socket):
         self.answers: list[Answer] = []
         self._sock = sock
-        self._stream = sock.makefile('rb')
+        self._qmp = Connection(sock)
         self._asked: float | None = None    # a question is open since then
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -435,24 +444,14 @@ class Prober:
         """Begin; QEMU answers once it has started up."""
         self._thread.start()
 
-    def _ask(self, command: str):
-        self._sock.sendall(json.dumps({'execute': command}).encode() + b'\n')
-        while True:
-            line = self._stream.readline()
-            if not line:
-                raise EOFError
-            if 'event' not in json.loads(line):
-                return
-
     def _run(self):
-        with contextlib.suppress(OSError, EOFError, ValueError):
-            self._stream.readline()         # the greeting
-            self._ask('qmp_capabilities')
+        with contextlib.suppress(QmpError):
+            self._qmp.negotiate()
             turn = 0
             while not self._stopping.is_set():
                 command = self.COMMANDS[turn % len(self.COMMANDS)]
                 self._asked = start = time.monotonic()
-                self._ask(command)
+                self._qmp.wait(self._qmp.ask(command))
                 end = time.monotonic()
                 self.answers.append(Answer(end, end - start, command))
                 self._asked = None
@@ -465,7 +464,6 @@ class Prober:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
-        self._stream.close()
         self._sock.close()
 
     def waiting(self) -> float:
@@ -485,18 +483,6 @@ class Prober:
 
 
 # ---- QEMU -------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Event:
-    """A QMP event and when it arrived.
-
-    @sent: when QEMU sent it, in seconds of the host's wall clock
-    """
-    at: float
-    name: str
-    data: dict
-    sent: float = 0
-
 
 class Vm:
     """A QEMU process with a monitor, a prober and the guest's serial port.
@@ -579,10 +565,7 @@ class Vm:
         self._qmp = client
 
     def _record(self, event) -> bool:
-        stamp = event['timestamp']
-        self.events.append(Event(
-            time.monotonic(), event['event'], dict(event.get('data', {})),
-            stamp['seconds'] + stamp['microseconds'] / 1e6))
+        self.events.append(Event.of(event))
         return False            # nobody takes it out of a queue
 
     async def __aexit__(self, *_):
