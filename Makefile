@@ -80,6 +80,7 @@ bench: all stock guest
 	@tests/bench/vmstate-change
 	@tests/bench/postcopy
 	@tests/bench/return-path
+	@tests/bench/iterations
 
 .PHONY: series
 series: deps
