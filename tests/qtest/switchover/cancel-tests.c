@@ -16,15 +16,12 @@
 
 #include "qemu/osdep.h"
 #include "qobject/qdict.h"
-#include "switchover/disk-config.h"
 #include "switchover/expect.h"
 #include "switchover/harness.h"
+#include "switchover/iterations-rig.h"
 #include "switchover/iterations-tests.h"
 #include "switchover/scenario.h"
 #include "switchover/transport.h"
-
-/* A source that sent nothing for this long waits */
-#define STILL_MS 400
 
 /* More than there are packets with memory in use: each one gets a thread */
 #define MANY_CHANNELS 255
@@ -39,77 +36,13 @@
 #define LIMITED_CYCLES 15
 #define LIMITED_MEDIAN_MS 25
 
-#define GUEST                                   \
-    .healthy = true,                            \
-    .device = &sw_virtio_blk,                   \
-    .driver = &sw_nbd,                          \
-    .kind = SW_KIND_ANY,                        \
-    .off = true
-
-#define BUSY_GUEST                              \
-    GUEST,                                      \
-    .dirty_mib_per_s = 50,                      \
-    .dirty_mib = 32
-
 #define TLS                                     \
     .setup = sw_tls_client,                     \
     .at_destination = sw_tls_server
 
-static int64_t transferred(SwVM *vm)
-{
-    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
-    QDict *ram = qdict_get_qdict(info, "ram");
-    int64_t bytes = ram ? qdict_get_int(ram, "transferred") : 0;
-
-    qobject_unref(info);
-    return bytes;
-}
-
-/* Something that has to stop changing */
-typedef struct Stillness {
-    SwRig *rig;
-    int64_t (*look)(SwRig *rig);
-    int64_t last;
-    int64_t since_us;
-} Stillness;
-
-static bool is_still(void *opaque)
-{
-    Stillness *s = opaque;
-    int64_t now = s->look(s->rig);
-
-    if (now != s->last) {
-        s->last = now;
-        s->since_us = sw_now_us();
-    }
-    return sw_since_ms(s->since_us) >= STILL_MS;
-}
-
-static void wait_still(SwRig *rig, int64_t (*look)(SwRig *), const char *what)
-{
-    Stillness s = { .rig = rig, .look = look, .last = -1 };
-
-    sw_wait_until(is_still, &s, SW_WAIT_MS, what);
-}
-
-static int64_t sent_by_source(SwRig *rig)
-{
-    return transferred(rig->src);
-}
-
 static int64_t heard_by_source(SwRig *rig)
 {
     return sw_proxy_passed(rig->proxy, SW_TO_SOURCE);
-}
-
-/* Neither the guest nor the monitor was silent since @from_us */
-static void expect_unnoticed(SwRig *rig, int64_t from_us)
-{
-    int64_t gap_ms = sw_guest_worst_gap_ms(rig->src->guest, from_us,
-                                           sw_now_us());
-
-    SW_CHECK_SOON(gap_ms, SW_GAP_LIMIT_MS, "the guest's silence");
-    sw_probe_expect_answers(rig->src->probe);
 }
 
 /*
@@ -120,11 +53,11 @@ static void expect_cancelled(SwRig *rig)
 {
     int64_t from_us;
 
-    wait_still(rig, sent_by_source, "the source to wait for the destination");
-    from_us = sw_now_us() - STILL_MS * 1000;
+    sw_wait_blocked(rig);
+    from_us = sw_now_us() - SW_STILL_MS * 1000;
     sw_probe_mark(rig->src->probe);
     sw_cancel(rig);
-    expect_unnoticed(rig, from_us);
+    sw_expect_unnoticed(rig, from_us);
     sw_vm_thaw(rig->dst);
     sw_expect_as_before(rig);
 }
@@ -188,7 +121,7 @@ static uint64_t measure_handshake(SwRig *rig)
     uint64_t bytes;
 
     sw_rig_migrate_slowly(rig);
-    wait_still(rig, heard_by_source, "the destination to have said all");
+    sw_wait_still(rig, heard_by_source, "the destination to have said all");
     bytes = heard_by_source(rig);
     g_assert_cmpuint(bytes, >, 0);
     sw_cancel(rig);
@@ -218,7 +151,7 @@ static void end_multifd_handshake(SwRig *rig)
     sw_wait_until(has_channels, rig, SW_WAIT_MS, "the handshakes to stall");
     g_assert_false(sw_status_seen(rig->src->mon, "active"));
     sw_cancel(rig);
-    expect_unnoticed(rig, from_us);
+    sw_expect_unnoticed(rig, from_us);
     /* It has not got all channels, and waits for them */
     g_assert_true(sw_vm_in_state(rig->dst, "inmigrate"));
     sw_expect_working(rig);
@@ -257,7 +190,7 @@ static bool is_preempt_connected(void *opaque)
 static void end_preempt_handshake(SwRig *rig)
 {
     sw_rig_migrate_slowly(rig);
-    wait_still(rig, heard_by_source, "the PONG to come");
+    sw_wait_still(rig, heard_by_source, "the PONG to come");
     sw_vm_freeze(rig->dst);
     sw_rig_hasten(rig);
     sw_wait_until(is_preempt_connected, rig, SW_WAIT_MS,
@@ -321,19 +254,19 @@ static void end_limited(SwRig *rig)
 static const SwCase cases[] = {
     {
         .path = "cancel/multifd/ram/plain",
-        BUSY_GUEST,
+        SW_ITERATIONS_BUSY_GUEST,
         .capabilities = { "multifd" },
         .end = end_in_ram,
     }, {
         .path = "cancel/multifd/ram/tls",
         .full = true,
-        BUSY_GUEST,
+        SW_ITERATIONS_BUSY_GUEST,
         .capabilities = { "multifd" },
         TLS,
         .end = end_in_ram,
     }, {
         .path = "cancel/multifd/sync/plain",
-        BUSY_GUEST,
+        SW_ITERATIONS_BUSY_GUEST,
         .capabilities = { "multifd" },
         .setup = many_channels,
         .at_destination = listen_to_many,
@@ -341,27 +274,27 @@ static const SwCase cases[] = {
     }, {
         .path = "cancel/multifd/sync/tls",
         .full = true,
-        BUSY_GUEST,
+        SW_ITERATIONS_BUSY_GUEST,
         .capabilities = { "multifd" },
         .setup = many_channels_tls,
         .at_destination = listen_to_many_tls,
         .end = end_in_ram,
     }, {
         .path = "cancel/multifd/handshake",
-        GUEST,
+        SW_ITERATIONS_GUEST,
         .proxied = true,
         .setup = sw_tls_client,
         .at_destination = listen_later_by_multifd,
         .end = end_multifd_handshake,
     }, {
         .path = "cancel/preempt/pong",
-        BUSY_GUEST,
+        SW_ITERATIONS_BUSY_GUEST,
         .postcopy = true,
         .capabilities = { "postcopy-preempt" },
         .end = end_before_pong,
     }, {
         .path = "cancel/preempt/handshake",
-        BUSY_GUEST,
+        SW_ITERATIONS_BUSY_GUEST,
         .postcopy = true,
         .proxied = true,
         .capabilities = { "postcopy-preempt" },
@@ -369,24 +302,12 @@ static const SwCase cases[] = {
         .end = end_preempt_handshake,
     }, {
         .path = "cancel/limited",
-        GUEST,
+        SW_ITERATIONS_GUEST,
         .end = end_limited,
     },
 };
 
-static void test_case(const void *opaque)
-{
-    SwRig *rig = sw_rig_new(opaque);
-
-    if (rig) {
-        rig->c->end(rig);
-        sw_rig_free(rig);
-    }
-}
-
 void sw_add_cancel_tests(void)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-        sw_add_case(SW_ITERATIONS_SUITE, &cases[i], test_case);
-    }
+    sw_add_iterations_cases(cases, ARRAY_SIZE(cases));
 }

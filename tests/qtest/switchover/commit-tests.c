@@ -9,10 +9,9 @@
  * No guest is needed: the machines are never started, and the status says who
  * has it.
  *
- * What failing looks like: if the source sends all that it has when the channel
- * takes it, without a look at the state, or if migrate_cancel is obeyed after
- * that byte: "both have the guest".  Unpatched QEMU: no answer to
- * migrate_cancel.
+ * What failing looks like: if migrate_cancel is obeyed after that byte
+ * (migration_outgoing_is_committed() returning false): "both have the guest".
+ * Unpatched QEMU: no answer to migrate_cancel.
  */
 
 #include "qemu/osdep.h"
