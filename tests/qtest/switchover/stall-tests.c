@@ -129,7 +129,7 @@ static void end_in_ram(SwRig *rig)
  * In completion the guest does not run, but the monitor answers.  A reader that
  * goes on for @bytes stops in what is left of memory, or after it.
  */
-static void cancel_in_completion(SwRig *rig, uint64_t bytes)
+static SwReader *stall_in_completion(SwRig *rig, uint64_t bytes)
 {
     SwReader *reader = migrate_to_pipe(rig, false, UINT64_MAX);
 
@@ -140,6 +140,13 @@ static void cancel_in_completion(SwRig *rig, uint64_t bytes)
               " 'arguments': { 'state': 'pre-switchover' } }");
     sw_wait_blocked(rig);
     sw_probe_expect_answers(rig->src->probe);
+    return reader;
+}
+
+static void cancel_in_completion(SwRig *rig, uint64_t bytes)
+{
+    SwReader *reader = stall_in_completion(rig, bytes);
+
     sw_cancel(rig);
     sw_reader_free(reader);
     sw_vm_wait_state(rig->src, "running");
@@ -150,6 +157,25 @@ static void end_in_completion(SwRig *rig)
     cancel_in_completion(rig, 0);
     sw_events_forget(rig->src->mon);
     cancel_in_completion(rig, 64 * 1024);
+    sw_expect_working(rig);
+}
+
+/*
+ * Who stops the guest while it does not run has stopped it.
+ *
+ * With the command not remembered: "waited 60000 ms for src to be 'paused'".
+ * Unpatched QEMU does not answer it.
+ */
+static void end_stopped_in_completion(SwRig *rig)
+{
+    SwReader *reader = stall_in_completion(rig, 0);
+
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
+    sw_status_wait(rig->src->mon, "cancelled");
+    sw_vm_wait_state(rig->src, "paused");
+    sw_reader_free(reader);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
     sw_expect_working(rig);
 }
 
@@ -424,6 +450,11 @@ static const SwCase cases[] = {
         SW_ITERATIONS_BUSY_GUEST,
         .pause_before_switchover = true,
         .end = end_in_completion,
+    }, {
+        .path = "stall/pipe/completion-stopped",
+        SW_ITERATIONS_BUSY_GUEST,
+        .pause_before_switchover = true,
+        .end = end_stopped_in_completion,
     }, {
         .path = "stall/exec/ram",
         SW_ITERATIONS_BUSY_GUEST,
