@@ -199,11 +199,21 @@ static void end_cancelled_in_window(SwRig *rig)
     sw_expect_as_before(rig);
 }
 
+/* A machine that is very slow may have come to its end meanwhile */
+static bool too_slow_to_cancel(SwRig *rig)
+{
+    return sw_patience() > 1 && sw_status_seen(rig->src->mon, "device");
+}
+
 static void end_stopped_in_window(SwRig *rig)
 {
     open_window(rig);
     expect_still_open(rig, "stop");
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
+    if (too_slow_to_cancel(rig)) {
+        g_test_skip("the window was over before migrate_cancel");
+        return;
+    }
     cancel(rig);
     g_assert_true(sw_vm_in_state(rig->src, "paused"));
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
