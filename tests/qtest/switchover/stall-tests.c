@@ -30,7 +30,7 @@
 /* Somewhere in memory */
 #define IN_RAM_BYTES (2 * 1024 * 1024)
 
-#define STALL_THRESHOLD_MS 300
+#define STALL_THRESHOLD_MS (300 * sw_patience())
 #define ITERATION_LIMIT_MS 20
 #define SLOW_BYTES_PER_S (400 * 1024)
 
