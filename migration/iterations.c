@@ -45,18 +45,13 @@ static void __attribute__((constructor)) iterations_init(void)
     qemu_mutex_init(&it.lock);
 }
 
-static void reset(void)
+void iterations_reset(void)
 {
+    QEMU_LOCK_GUARD(&it.lock);
     it.valid = true;
     it.begin_ns = it.blocked_since_ns = it.blocked_ns = 0;
     it.stalls = it.count = it.sum_us = it.min_us = it.max_us = 0;
     memset(it.bucket, 0, sizeof(it.bucket));
-}
-
-void iterations_reset(void)
-{
-    QEMU_LOCK_GUARD(&it.lock);
-    reset();
 }
 
 /* Powers of two: [0, 2), [2, 4), [4, 8), ... */

@@ -55,12 +55,16 @@ struct MigrationOutgoing {
  */
 static bool committed;
 
+/* Set when the class is made, which is before there is an object of it */
+static ObjectClass *outgoing_class;
+
 static MigrationOutgoing *outgoing_of(QEMUFile *f)
 {
     QIOChannel *ioc = f ? qemu_file_get_ioc(f) : NULL;
 
-    return (MigrationOutgoing *)object_dynamic_cast(OBJECT(ioc),
-                                                    TYPE_MIGRATION_OUTGOING);
+    /* Asked for each page in completion: no search by name */
+    return ioc && object_get_class(OBJECT(ioc)) == outgoing_class ?
+           (MigrationOutgoing *)ioc : NULL;
 }
 
 static size_t queued(MigrationOutgoing *out)
@@ -587,6 +591,7 @@ static void migration_outgoing_class_init(ObjectClass *klass, void *class_data)
 {
     QIOChannelClass *ioc_klass = QIO_CHANNEL_CLASS(klass);
 
+    outgoing_class = klass;
     ioc_klass->io_writev = migration_outgoing_writev;
     ioc_klass->io_readv = migration_outgoing_readv;
     ioc_klass->io_set_blocking = migration_outgoing_set_blocking;
