@@ -328,12 +328,10 @@ static void check_quiesce(QDict *switchover)
 
 void sw_expect_account(SwRig *rig)
 {
-    QDict *info = sw_qmp(rig->src->mon, "{ 'execute': 'query-migrate' }");
-    QDict *switchover = qdict_get_qdict(info, "switchover");
+    QDict *switchover = sw_vm_migration(rig->src, "switchover");
     unsigned timeouts = sw_event_count(rig->src->mon,
                                        "MIGRATION_DRAIN_TIMEOUT");
 
-    SW_CHECK(switchover, "query-migrate has no 'switchover'");
     g_assert_cmpint(qdict_get_int(switchover, "drain-timeouts"), ==, timeouts);
     g_assert_cmpint(qdict_get_int(switchover, "attempts"), >=, timeouts);
     g_assert_cmpint(qdict_get_int(switchover, "in-flight-at-stop"), >=, 0);
@@ -341,7 +339,7 @@ void sw_expect_account(SwRig *rig)
              "unknown phase '%s'", qdict_get_str(switchover, "phase"));
     check_phases(switchover);
     check_quiesce(switchover);
-    qobject_unref(info);
+    qobject_unref(switchover);
 }
 
 void sw_expect_error_names_request(SwRig *rig)

@@ -51,13 +51,7 @@
 
 static QDict *get_switchover(SwVM *vm)
 {
-    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
-    QDict *switchover = qdict_get_qdict(info, "switchover");
-
-    SW_CHECK(switchover, "query-migrate has no 'switchover'");
-    qobject_ref(switchover);
-    qobject_unref(info);
-    return switchover;
+    return sw_vm_migration(vm, "switchover");
 }
 
 static int64_t phase_us(QDict *switchover, const char *name)

@@ -233,21 +233,10 @@ static void end_socket_completion(SwRig *rig)
  * What is said about it
  */
 
-static QDict *iterations_of(SwVM *vm)
-{
-    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
-    QDict *it = qdict_get_qdict(info, "iterations");
-
-    SW_CHECK(it, "query-migrate has no 'iterations'");
-    qobject_ref(it);
-    qobject_unref(info);
-    return it;
-}
-
 /* Returns the longest one, in ms */
 static int64_t expect_counted(SwVM *vm, int64_t stalls, int64_t blocked_ms)
 {
-    QDict *it = iterations_of(vm);
+    QDict *it = sw_vm_migration(vm, "iterations");
     int64_t count = qdict_get_int(it, "count"), sum = 0;
     int64_t max_ms = qdict_get_int(it, "max-us") / 1000;
     const QListEntry *entry;

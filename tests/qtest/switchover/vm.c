@@ -294,6 +294,17 @@ unsigned sw_vm_children(SwVM *vm)
     return n;
 }
 
+QDict *sw_vm_migration(SwVM *vm, const char *member)
+{
+    QDict *info = sw_qmp(vm->mon, "{ 'execute': 'query-migrate' }");
+    QDict *dict = qdict_get_qdict(info, member);
+
+    SW_CHECK(dict, "query-migrate has no '%s'", member);
+    qobject_ref(dict);
+    qobject_unref(info);
+    return dict;
+}
+
 void sw_vm_set_capability(SwVM *vm, const char *capability)
 {
     sw_qmp_ok(vm->mon, "{ 'execute': 'migrate-set-capabilities', 'arguments':"

@@ -82,6 +82,9 @@ unsigned sw_vm_count(SwVM *vm, const char *what);
 /* Processes that it has started, and that it has not waited for */
 unsigned sw_vm_children(SwVM *vm);
 
+/* What query-migrate has to say about it, which must be there; to be unref'd */
+QDict *sw_vm_migration(SwVM *vm, const char *member);
+
 void sw_vm_set_capability(SwVM *vm, const char *capability);
 /* A migration parameter that is a number */
 void sw_vm_set_parameter(SwVM *vm, const char *name, int64_t value);
