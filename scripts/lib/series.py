@@ -21,7 +21,7 @@ from pathlib import Path
 from common import Error, PATCHES, TOP
 
 PATCH_NAME = re.compile(r'^(\d{4})-[a-z0-9][a-z0-9-]*\.patch$')
-SOURCE_DIRS = ('migration', 'block', 'hw', 'qapi', 'include', 'stubs',
+SOURCE_DIRS = ('migration', 'block', 'hw', 'io', 'qapi', 'include', 'stubs',
                'system')
 
 
