@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "migration/iterations.h"
+#include "migration/multifd-wait.h"
 #include "migration/outgoing-channel.h"
 #include "migration/savevm.h"
 #include "monitor/monitor.h"
@@ -47,6 +48,7 @@ static void __attribute__((constructor)) iterations_init(void)
 
 void iterations_reset(void)
 {
+    multifd_wait_reset();
     QEMU_LOCK_GUARD(&it.lock);
     it.valid = true;
     it.begin_ns = it.blocked_since_ns = it.blocked_ns = 0;
@@ -73,8 +75,10 @@ static void count(uint64_t us)
 
 bool iterations_may_begin(MigrationState *s)
 {
-    return migration_outgoing_settle(s->to_dst_file,
-                                     get_clock() + MIGRATION_PATIENCE_NS);
+    int64_t until_ns = get_clock() + MIGRATION_PATIENCE_NS;
+
+    return migration_outgoing_settle(s->to_dst_file, until_ns) &&
+           multifd_wait_settle(until_ns);
 }
 
 int iterations_run(MigrationState *s, bool postcopy)

@@ -5,15 +5,14 @@
  */
 
 #include "qemu/osdep.h"
-#include "io/channel-file.h"
 #include "io/channel-wake.h"
 #include "migration/iterations.h"
+#include "migration/multifd-wait.h"
 #include "migration/options.h"
 #include "migration/outgoing-channel.h"
 #include "migration/qemu-file.h"
-#include "migration/switchover.h"
+#include "migration/stall.h"
 #include "qapi/error.h"
-#include "qapi/qapi-events-switchover.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
@@ -45,8 +44,7 @@ struct MigrationOutgoing {
 
     uint64_t taken;             /* bytes that the channel below took */
     uint64_t mark;              /* where the guest is given away */
-    int64_t blocked_since_ns;   /* it takes nothing; 0: it may */
-    bool stalled;               /* for stall-threshold */
+    MigrationStall stall;
 };
 
 /*
@@ -73,78 +71,19 @@ static size_t queued(MigrationOutgoing *out)
 }
 
 /*
- * Stalls
- */
-
-static void report_stall(MigrationOutgoing *out, size_t bytes, bool ended)
-{
-    int64_t ms = (get_clock() - out->blocked_since_ns) / SCALE_MS;
-
-    trace_migration_outgoing_stall(ms, bytes, ended);
-    qapi_event_send_migration_stalled(switchover_phase(), ms, bytes, ended);
-}
-
-static void stall_begin(MigrationOutgoing *out, size_t bytes)
-{
-    out->stalled = true;
-    iterations_count_stall();
-    report_stall(out, bytes, false);
-}
-
-static void stall_end(MigrationOutgoing *out)
-{
-    if (out->stalled) {
-        out->stalled = false;
-        report_stall(out, queued(out), true);
-    }
-    out->blocked_since_ns = 0;
-}
-
-/* When it will be a stall, get_clock() */
-static int64_t stall_ns(MigrationOutgoing *out)
-{
-    uint64_t ms = migrate_get_current()->parameters.stall_threshold;
-
-    return !ms || out->stalled ? INT64_MAX
-                               : out->blocked_since_ns + ms * SCALE_MS;
-}
-
-/* For how long to wait, in ms, with -1 for ever, unless it becomes a stall */
-static int wait_begin(MigrationOutgoing *out, int64_t until_ns)
-{
-    int64_t now_ns = get_clock();
-
-    if (!out->blocked_since_ns) {
-        out->blocked_since_ns = now_ns;
-    }
-    until_ns = MIN(until_ns, stall_ns(out));
-    iterations_blocked_begin();
-    return until_ns == INT64_MAX ? -1 :
-           MIN(INT_MAX, MAX(0, DIV_ROUND_UP(until_ns - now_ns, SCALE_MS)));
-}
-
-static void wait_end(MigrationOutgoing *out, size_t bytes)
-{
-    iterations_blocked_end();
-    if (get_clock() >= stall_ns(out)) {
-        stall_begin(out, bytes);
-    }
-}
-
-/*
  * Wait until the channel below may take something again, until it was shut
  * down, or until get_clock() is @until_ns
  */
 static void wait_for_room(MigrationOutgoing *out, int64_t until_ns,
                           size_t bytes)
 {
-    int ms = wait_begin(out, until_ns);
+    int ms = migration_stall_wait_begin(&out->stall, until_ns);
 
     if (bql_locked()) {
         trace_migration_outgoing_wait_bql(bytes);
     }
     qio_channel_wake_wait(out->wake, G_IO_OUT, ms);
-    wait_end(out, bytes);
+    migration_stall_wait_end(&out->stall, bytes);
 }
 
 /* Wait until what was taken is where it belongs */
@@ -153,12 +92,12 @@ static bool wait_for_writer(MigrationOutgoing *out, Error **errp)
     int ret = qio_channel_wake_drain(out->wake, 0, errp);
 
     while (!ret) {
-        int ms = wait_begin(out, INT64_MAX);
+        int ms = migration_stall_wait_begin(&out->stall, INT64_MAX);
 
         ret = qio_channel_wake_drain(out->wake, ms, errp);
-        wait_end(out, 0);
+        migration_stall_wait_end(&out->stall, 0);
     }
-    stall_end(out);
+    migration_stall_end(&out->stall, queued(out));
     return ret > 0;
 }
 
@@ -190,7 +129,7 @@ static ssize_t attempt(MigrationOutgoing *out, const struct iovec *iov,
     ret = qio_channel_writev(QIO_CHANNEL(out->wake), iov, niov, errp);
     if (ret > 0) {
         out->taken += ret;
-        stall_end(out);
+        migration_stall_end(&out->stall, queued(out));
         if (at_mark) {
             trace_migration_outgoing_commit(out->mark);
             qatomic_set(&committed, true);
@@ -339,7 +278,7 @@ static int migration_outgoing_close(QIOChannel *ioc, Error **errp)
 {
     MigrationOutgoing *out = MIGRATION_OUTGOING(ioc);
 
-    stall_end(out);
+    migration_stall_end(&out->stall, queued(out));
     return qio_channel_close(QIO_CHANNEL(out->wake), errp);
 }
 
@@ -361,6 +300,44 @@ static void migration_outgoing_set_aio_fd_handler(QIOChannel *ioc,
                                    read_ctx, io_read, write_ctx, io_write,
                                    opaque);
 }
+
+#ifndef _WIN32
+bool migration_outgoing_is_fifo(const char *path)
+{
+    struct stat st;
+
+    return !migrate_mapped_ram() && !stat(path, &st) &&
+           S_ISFIFO(st.st_mode);
+}
+
+QIOChannelFile *migration_outgoing_open_fifo(const char *path, Error **errp)
+{
+    int fd = qemu_open(path, O_WRONLY | O_NONBLOCK, NULL);
+
+    if (fd < 0 && errno == ENXIO) {
+        error_setg(errp, "Nobody reads the FIFO '%s': open it for reading "
+                   "before the migration starts", path);
+        return NULL;
+    }
+    if (fd < 0) {
+        error_setg_errno(errp, errno, "Unable to open the FIFO '%s' for "
+                         "writing", path);
+        return NULL;
+    }
+    return qio_channel_file_new_fd(fd);
+}
+#else
+bool migration_outgoing_is_fifo(const char *path)
+{
+    return false;
+}
+
+QIOChannelFile *migration_outgoing_open_fifo(const char *path, Error **errp)
+{
+    error_setg(errp, "'%s': this host has no FIFOs", path);
+    return NULL;
+}
+#endif
 
 /*
  * For the migration thread
@@ -468,7 +445,8 @@ bool migration_outgoing_make_room(MigrationState *s)
     bool ok;
 
     bql_unlock();
-    ok = migration_outgoing_settle(s->to_dst_file, INT64_MAX);
+    ok = migration_outgoing_settle(s->to_dst_file, INT64_MAX) &&
+         multifd_wait_settle(INT64_MAX);
     bql_lock();
     return ok && !qemu_file_get_error(s->to_dst_file);
 }

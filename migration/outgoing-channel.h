@@ -29,7 +29,7 @@
 #ifndef QEMU_MIGRATION_OUTGOING_CHANNEL_H
 #define QEMU_MIGRATION_OUTGOING_CHANNEL_H
 
-#include "io/channel.h"
+#include "io/channel-file.h"
 #include "migration/migration.h"
 #include "qemu/units.h"
 
@@ -54,6 +54,16 @@ typedef bool MigrationIsBroken(MigrationState *s);
  */
 QIOChannel *migration_outgoing_wrap(QIOChannel *ioc,
                                     MigrationIsBroken *is_broken, Error **errp);
+
+/*
+ * Is @path a FIFO to write a stream to? Then it has to be opened by the
+ * function below: who opens one otherwise waits for somebody to read it. Main
+ * thread.
+ */
+bool migration_outgoing_is_fifo(const char *path);
+
+/* Fails if nobody has opened it for reading */
+QIOChannelFile *migration_outgoing_open_fifo(const char *path, Error **errp);
 
 /*
  * The functions below do nothing, successfully, if @f does not have such a

@@ -93,6 +93,43 @@ static void expect_possible(SwRig *rig)
     sw_expect_completed(rig);
 }
 
+/*
+ * A FIFO by its name: who opens one waits for somebody to read it, so nobody
+ * may have to be waited for.
+ *
+ * Unpatched QEMU waits for ever: no answer within 60000 ms.
+ */
+static void end_fifo(SwRig *rig)
+{
+    g_autofree char *path = g_strdup_printf("%s/fifo", rig->dir);
+    g_autofree char *error = NULL;
+    int64_t from_us = sw_now_us();
+    SwReader *reader;
+    int fd;
+
+    g_assert(!mkfifo(path, 0600));
+    g_free(rig->uri);
+    rig->uri = g_strdup_printf("file:%s", path);
+    sw_rig_prepare(rig);
+    error = sw_qmp_error(rig->src->mon, "{ 'execute': 'migrate',"
+                         " 'arguments': { 'uri': %s } }", rig->uri);
+    g_assert_nonnull(strstr(error, "Nobody reads the FIFO"));
+
+    /* Also for writing, or it would have read its end */
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    g_assert_cmpint(fd, >=, 0);
+    reader = sw_reader_new(fd);
+    sw_reader_go(reader, IN_RAM_BYTES);
+    sw_rig_start(rig);
+    sw_reader_wait(reader, IN_RAM_BYTES);
+    sw_wait_blocked(rig);
+    sw_cancel(rig);
+    sw_expect_unnoticed(rig, from_us);
+    sw_reader_free(reader);
+    g_assert(!unlink(path));
+    expect_possible(rig);
+}
+
 static void set_threshold(SwRig *rig)
 {
     if (!sw_stock_mode()) {
@@ -230,6 +267,82 @@ static void end_socket_completion(SwRig *rig)
 }
 
 /*
+ * multifd: memory goes to other connections than the rest, all of them stall
+ */
+
+static void refuse_device(SwRig *rig)
+{
+    int64_t asked_us = sw_now_us();
+    g_autofree char *error = NULL;
+
+    error = sw_qmp_error(rig->src->mon, "{ 'execute': 'device_add',"
+                         " 'arguments': { 'driver': 'virtio-rng-pci' } }");
+    SW_CHECK_SOON(sw_since_ms(asked_us), SW_ANSWER_LIMIT_MS, "device_add");
+}
+
+static void expect_stall(SwRig *rig, unsigned nth, bool ended)
+{
+    QDict *event = sw_event_wait(rig->src->mon, "MIGRATION_STALLED", nth, NULL);
+
+    g_assert(qdict_get_bool(qdict_get_qdict(event, "data"), "ended") == ended);
+}
+
+/*
+ * With waits that do not end: device_add gets no answer within 60000 ms, and no
+ * event comes.  It is the same with unpatched QEMU.
+ */
+static void end_multifd_ram(SwRig *rig)
+{
+    set_threshold(rig);
+    sw_rig_migrate_slowly(rig);
+    sw_vm_freeze(rig->dst);
+    sw_rig_hasten(rig);
+    sw_wait_blocked(rig);
+    refuse_device(rig);
+    expect_stall(rig, 0, false);
+    sw_probe_expect_answers(rig->src->probe);
+    sw_vm_thaw(rig->dst);
+    expect_stall(rig, 1, true);
+    sw_expect_completed(rig);
+}
+
+static void stall_multifd_in_completion(SwRig *rig)
+{
+    sw_rig_migrate(rig);
+    sw_status_wait(rig->src->mon, "pre-switchover");
+    sw_vm_freeze(rig->dst);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
+              " 'arguments': { 'state': 'pre-switchover' } }");
+    sw_wait_blocked(rig);
+    sw_probe_expect_answers(rig->src->probe);
+}
+
+/* With the BQL held, and with unpatched QEMU: no answer within 60000 ms. */
+static void end_multifd_completion(SwRig *rig)
+{
+    stall_multifd_in_completion(rig);
+    sw_cancel(rig);
+    sw_vm_wait_state(rig->src, "running");
+    sw_vm_thaw(rig->dst);
+    sw_expect_as_before(rig);
+}
+
+/*
+ * What is sent after the stall is all there is.
+ *
+ * With the end of the last round forgotten: "dst0: QEMU closed the monitor", as
+ * it misses memory.  Unpatched QEMU: as above.
+ */
+static void end_multifd_completed(SwRig *rig)
+{
+    stall_multifd_in_completion(rig);
+    sw_vm_thaw(rig->dst);
+    sw_status_wait(rig->src->mon, "completed");
+    sw_vm_wait_state(rig->dst, "running");
+    sw_expect_guest_working(rig->dst->guest);
+}
+
+/*
  * What is said about it
  */
 
@@ -323,15 +436,10 @@ static void end_limited(SwRig *rig)
 static void end_grace_period(SwRig *rig)
 {
     SwReader *reader = migrate_to_pipe(rig, false, IN_RAM_BYTES);
-    g_autofree char *error = NULL;
-    int64_t asked_us;
 
     sw_reader_wait(reader, IN_RAM_BYTES);
     sw_wait_blocked(rig);
-    asked_us = sw_now_us();
-    error = sw_qmp_error(rig->src->mon, "{ 'execute': 'device_add',"
-                         " 'arguments': { 'driver': 'virtio-rng-pci' } }");
-    SW_CHECK_SOON(sw_since_ms(asked_us), SW_ANSWER_LIMIT_MS, "device_add");
+    refuse_device(rig);
     sw_cancel(rig);
     sw_reader_free(reader);
 }
@@ -435,6 +543,10 @@ static const SwCase cases[] = {
         SW_ITERATIONS_BUSY_GUEST,
         .end = end_in_ram,
     }, {
+        .path = "stall/pipe/fifo",
+        SW_ITERATIONS_BUSY_GUEST,
+        .end = end_fifo,
+    }, {
         .path = "stall/pipe/completion",
         SW_ITERATIONS_BUSY_GUEST,
         .pause_before_switchover = true,
@@ -454,6 +566,23 @@ static const SwCase cases[] = {
         .proxied = true,
         .pause_before_switchover = true,
         .end = end_socket_completion,
+    }, {
+        .path = "stall/multifd/ram",
+        SW_ITERATIONS_BUSY_GUEST,
+        .capabilities = { "multifd" },
+        .end = end_multifd_ram,
+    }, {
+        .path = "stall/multifd/completion",
+        SW_ITERATIONS_BUSY_GUEST,
+        .capabilities = { "multifd" },
+        .pause_before_switchover = true,
+        .end = end_multifd_completion,
+    }, {
+        .path = "stall/multifd/completed",
+        SW_ITERATIONS_BUSY_GUEST,
+        .capabilities = { "multifd" },
+        .pause_before_switchover = true,
+        .end = end_multifd_completed,
     }, {
         .path = "stall/reported",
         SW_ITERATIONS_BUSY_GUEST,
