@@ -36,6 +36,11 @@
 
 #define CYCLES 100
 
+#define LARGE_MIB 2048
+#define DISK_STALLS 4
+/* In between, for at most */
+#define DISK_WORKS_US 100000
+
 /*
  * Pipes
  */
@@ -216,6 +221,34 @@ static void end_stopped_in_completion(SwRig *rig)
     sw_expect_working(rig);
 }
 
+/* Returns the longest one, in ms; any number of @stalls if that is negative */
+static int64_t expect_counted(SwVM *vm, int64_t stalls, int64_t blocked_ms)
+{
+    QDict *it = sw_vm_migration(vm, "iterations");
+    int64_t count = qdict_get_int(it, "count"), sum = 0;
+    int64_t max_ms = qdict_get_int(it, "max-us") / 1000;
+    const QListEntry *entry;
+    int64_t from_us = -1;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(it, "histogram"), entry) {
+        QDict *bucket = qobject_to(QDict, qlist_entry_obj(entry));
+
+        g_assert_cmpint(qdict_get_int(bucket, "from-us"), >, from_us);
+        from_us = qdict_get_int(bucket, "from-us");
+        sum += qdict_get_int(bucket, "count");
+    }
+    g_assert_cmpint(count, >, 0);
+    g_assert_cmpint(sum, ==, count);
+    g_assert_cmpint(qdict_get_int(it, "min-us"), <=,
+                    qdict_get_int(it, "avg-us"));
+    g_assert_cmpint(qdict_get_int(it, "avg-us"), <=,
+                    qdict_get_int(it, "max-us"));
+    g_assert(stalls < 0 || qdict_get_int(it, "stalls") == stalls);
+    g_assert_cmpint(qdict_get_int(it, "blocked-ms"), >=, blocked_ms);
+    qobject_unref(it);
+    return max_ms;
+}
+
 /*
  * Commands
  */
@@ -246,6 +279,79 @@ static void end_command(SwRig *rig)
     sw_expect_unnoticed(rig, from_us);
     sw_wait_until(has_no_child, rig->src, SW_WAIT_MS, "the child to be reaped");
     expect_possible(rig);
+}
+
+/*
+ * What this began with: a large guest is saved through a pipe to a command that
+ * writes with O_DIRECT, and its disk stalls now and then, which is a command that
+ * is stopped.
+ */
+
+static char *large_memory(SwRig *rig)
+{
+    return g_strdup_printf(" -m %u", LARGE_MIB);
+}
+
+static bool has_pid(void *opaque)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(opaque, &text, NULL, NULL) &&
+           strchr(text, '\n');
+}
+
+/* Returns its process id, or 0 if there is no O_DIRECT here */
+static int save_directly(SwRig *rig)
+{
+    g_autofree char *saved = g_strdup_printf("%s/saved", rig->dir);
+    g_autofree char *pid_file = g_strdup_printf("%s/pid", rig->dir);
+    g_autofree char *text = NULL;
+    int fd = open(saved, O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        return 0;
+    }
+    close(fd);
+    g_free(rig->uri);
+    rig->uri = g_strdup_printf("exec:echo $$ >%s; exec dd of=%s bs=1M "
+                               "iflag=fullblock oflag=direct status=none",
+                               pid_file, saved);
+    sw_rig_prepare(rig);
+    sw_rig_start(rig);
+    sw_wait_until(has_pid, pid_file, SW_WAIT_MS, "the command to begin");
+    g_assert(g_file_get_contents(pid_file, &text, NULL, NULL));
+    return atoi(text);
+}
+
+static void end_direct(SwRig *rig)
+{
+    int64_t from_us = sw_now_us();
+    int pid;
+
+    if (!sw_stock_mode()) {
+        sw_vm_set_parameter(rig->src, "iteration-limit", ITERATION_LIMIT_MS);
+    }
+    pid = save_directly(rig);
+    if (!pid) {
+        g_test_skip("no O_DIRECT in the directory for temporary files");
+        return;
+    }
+    for (unsigned i = 0; i < DISK_STALLS; i++) {
+        kill(pid, SIGSTOP);
+        sw_wait_blocked(rig);
+        if (i < DISK_STALLS - 1) {
+            kill(pid, SIGCONT);
+            g_usleep(g_random_int_range(0, DISK_WORKS_US));
+        }
+    }
+    sw_cancel(rig);
+    sw_expect_unnoticed(rig, from_us);
+    sw_wait_until(has_no_child, rig->src, SW_WAIT_MS, "the child to be reaped");
+    if (!sw_stock_mode()) {
+        SW_CHECK_SOON(expect_counted(rig->src, -1, 0), 2 * ITERATION_LIMIT_MS,
+                      "an iteration");
+    }
+    sw_expect_working(rig);
 }
 
 /*
@@ -345,34 +451,6 @@ static void end_multifd_completed(SwRig *rig)
 /*
  * What is said about it
  */
-
-/* Returns the longest one, in ms */
-static int64_t expect_counted(SwVM *vm, int64_t stalls, int64_t blocked_ms)
-{
-    QDict *it = sw_vm_migration(vm, "iterations");
-    int64_t count = qdict_get_int(it, "count"), sum = 0;
-    int64_t max_ms = qdict_get_int(it, "max-us") / 1000;
-    const QListEntry *entry;
-    int64_t from_us = -1;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(it, "histogram"), entry) {
-        QDict *bucket = qobject_to(QDict, qlist_entry_obj(entry));
-
-        g_assert_cmpint(qdict_get_int(bucket, "from-us"), >, from_us);
-        from_us = qdict_get_int(bucket, "from-us");
-        sum += qdict_get_int(bucket, "count");
-    }
-    g_assert_cmpint(count, >, 0);
-    g_assert_cmpint(sum, ==, count);
-    g_assert_cmpint(qdict_get_int(it, "min-us"), <=,
-                    qdict_get_int(it, "avg-us"));
-    g_assert_cmpint(qdict_get_int(it, "avg-us"), <=,
-                    qdict_get_int(it, "max-us"));
-    g_assert_cmpint(qdict_get_int(it, "stalls"), ==, stalls);
-    g_assert_cmpint(qdict_get_int(it, "blocked-ms"), >=, blocked_ms);
-    qobject_unref(it);
-    return max_ms;
-}
 
 static void expect_event(SwVM *vm, unsigned nth, bool ended)
 {
@@ -560,6 +638,12 @@ static const SwCase cases[] = {
         .path = "stall/exec/ram",
         SW_ITERATIONS_BUSY_GUEST,
         .end = end_command,
+    }, {
+        .path = "stall/exec/direct",
+        .full = true,
+        SW_ITERATIONS_BUSY_GUEST,
+        .more_args = large_memory,
+        .end = end_direct,
     }, {
         .path = "stall/unix/completion",
         SW_ITERATIONS_BUSY_GUEST,
