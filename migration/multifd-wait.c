@@ -38,7 +38,7 @@ void multifd_wait_begin_pass(void)
 /* Until when the caller may wait, get_clock() */
 static int64_t patience(void)
 {
-    return migrate_mapped_ram() ? INT64_MAX :
+    return migrate_mapped_ram() || migrate_colo() ? INT64_MAX :
            bql_locked() ? due.bql_until_ns : iterations_deadline();
 }
 
@@ -123,6 +123,7 @@ bool multifd_wait_may_queue(QEMUFile *f, const RAMBlock *block)
     if (!migrate_multifd()) {
         return true;
     }
+    due.room = false;
     if ((due.sync != SYNC_NONE && sync_until(f, patience()) > 0) ||
         (multifd_ram_must_send(block) && !wait_for_room(patience()))) {
         be_late();

@@ -15,8 +15,8 @@
  * What is due is waited for by multifd_wait_settle(). Before that no page is
  * picked: one that was cannot be given back.
  *
- * With mapped-ram all waits take as long as they take. So do those of old
- * machine types (multifd-flush-after-each-section), which sync at the end of
+ * With mapped-ram and COLO all waits take as long as they take. So do those of
+ * old machine types (multifd-flush-after-each-section), which sync at the end of
  * each section.
  *
  * Everything is for the migration thread, and does nothing without multifd.
