@@ -5,13 +5,13 @@
  */
 
 #include "qemu/osdep.h"
-#include "io/channel-tls.h"
 #include "qapi/error.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/yank.h"
 #include "connect-attempt.h"
 #include "migration.h"
+#include "outgoing-channel.h"
 #include "trace.h"
 
 /* Protected by the BQL. Each holds a reference. */
@@ -31,14 +31,6 @@ static GSList *further;
 static void __attribute__((constructor)) migration_attempt_init(void)
 {
     qemu_mutex_init(&further_lock);
-}
-
-static QIOChannel *below_tls(QIOChannel *ioc)
-{
-    if (object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS)) {
-        return QIO_CHANNEL_TLS(ioc)->master;
-    }
-    return ioc;
 }
 
 void migration_attempt_begin(QIOChannel *ioc)
@@ -69,7 +61,7 @@ bool migration_attempt_take(QIOChannel *ioc)
     GSList *link;
 
     assert(bql_locked());
-    ioc = below_tls(ioc);
+    ioc = migration_channel_below_tls(ioc);
     if (ioc == current) {
         object_unref(OBJECT(g_steal_pointer(&current)));
         return true;
@@ -118,7 +110,7 @@ bool migration_attempt_remove(QIOChannel *ioc)
     Further *f;
     bool wanted;
 
-    ioc = below_tls(ioc);
+    ioc = migration_channel_below_tls(ioc);
     QEMU_LOCK_GUARD(&further_lock);
     link = g_slist_find_custom(further, ioc, is_of);
     if (!link) {

@@ -16,8 +16,8 @@
  * picked: one that was cannot be given back.
  *
  * With mapped-ram and COLO all waits take as long as they take. So do those of
- * old machine types (multifd-flush-after-each-section), which sync at the end of
- * each section.
+ * old machine types (multifd-flush-after-each-section), which sync at the end
+ * of each section.
  *
  * Everything is for the migration thread, and does nothing without multifd.
  *

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "io/channel-tls.h"
 #include "io/channel-wake.h"
 #include "migration/iterations.h"
 #include "migration/multifd-wait.h"
@@ -299,6 +300,14 @@ static void migration_outgoing_set_aio_fd_handler(QIOChannel *ioc,
     qio_channel_set_aio_fd_handler(QIO_CHANNEL(MIGRATION_OUTGOING(ioc)->wake),
                                    read_ctx, io_read, write_ctx, io_write,
                                    opaque);
+}
+
+QIOChannel *migration_channel_below_tls(QIOChannel *ioc)
+{
+    QIOChannelTLS *tls =
+        (QIOChannelTLS *)object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS);
+
+    return tls ? tls->master : ioc;
 }
 
 #ifndef _WIN32

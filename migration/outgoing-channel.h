@@ -55,6 +55,9 @@ typedef bool MigrationIsBroken(MigrationState *s);
 QIOChannel *migration_outgoing_wrap(QIOChannel *ioc,
                                     MigrationIsBroken *is_broken, Error **errp);
 
+/* What the TLS session of @ioc lies upon; @ioc itself if it has none */
+QIOChannel *migration_channel_below_tls(QIOChannel *ioc);
+
 /*
  * Is @path a FIFO to write a stream to? Then it has to be opened by the
  * function below: who opens one otherwise waits for somebody to read it. Main

@@ -9,7 +9,6 @@
 #include "qemu/osdep.h"
 #include <netinet/tcp.h>
 #include "io/channel-socket.h"
-#include "io/channel-tls.h"
 #include "migration/migration.h"
 #include "migration/migration-stats.h"
 #include "migration/iterations.h"
@@ -308,11 +307,9 @@ bool postcopy_ready_is_due(MigrationState *s, uint64_t pending_bytes)
 static void postcopy_ready_limit_unsent(MigrationState *s, int bytes)
 {
     QIOChannel *ioc = migration_outgoing_bottom(s->to_dst_file);
-    QIOChannelTLS *tls =
-        (QIOChannelTLS *)object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS);
     QIOChannelSocket *sioc;
 
-    ioc = tls ? tls->master : ioc;
+    ioc = migration_channel_below_tls(ioc);
     sioc = (QIOChannelSocket *)object_dynamic_cast(OBJECT(ioc),
                                                    TYPE_QIO_CHANNEL_SOCKET);
     if (sioc) {

@@ -12,6 +12,7 @@
 #include "io/channel-wake.h"
 #include "migration/return-path-internal.h"
 #include "migration/options.h"
+#include "migration/outgoing-channel.h"
 #include "qapi/error.h"
 #include "qemu/bswap.h"
 
@@ -129,22 +130,9 @@ bool return_path_decode_answer(const uint8_t buf[RETURN_PATH_ANSWER_SIZE],
     return true;
 }
 
-static QIOChannelTLS *tls_of(QIOChannel *ioc)
-{
-    return (QIOChannelTLS *)object_dynamic_cast(OBJECT(ioc),
-                                                TYPE_QIO_CHANNEL_TLS);
-}
-
-QIOChannel *return_path_socket_of(QIOChannel *ioc)
-{
-    QIOChannelTLS *tls = tls_of(ioc);
-
-    return tls ? tls->master : ioc;
-}
-
 bool return_path_is_one_way(QIOChannel *ioc)
 {
-    return !qio_channel_has_feature(return_path_socket_of(ioc),
+    return !qio_channel_has_feature(migration_channel_below_tls(ioc),
                                     QIO_CHANNEL_FEATURE_SHUTDOWN);
 }
 
@@ -159,7 +147,8 @@ QIOChannel *return_path_make_wakeable(QIOChannel *ioc, Error **errp)
 
 void return_path_make_exclusive(QIOChannel *ioc)
 {
-    QIOChannelTLS *tls = tls_of(ioc);
+    QIOChannelTLS *tls =
+        (QIOChannelTLS *)object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS);
 
     if (tls) {
         qcrypto_tls_session_set_exclusive(tls->session);

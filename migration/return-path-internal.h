@@ -91,9 +91,6 @@ bool return_path_is_one_way(QIOChannel *ioc);
 /* @ioc, or a channel on top of it that can be woken up; returns a reference */
 QIOChannel *return_path_make_wakeable(QIOChannel *ioc, Error **errp);
 
-/* The socket below @ioc, if there is one; no reference is taken */
-QIOChannel *return_path_socket_of(QIOChannel *ioc);
-
 /*
  * With TLS, the session of @ioc is used by one thread at a time from now on:
  * QEMU aborts if it is not.

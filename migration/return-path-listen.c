@@ -24,6 +24,7 @@
 #include "migration/qemu-file.h"
 #include "migration/return-path-internal.h"
 #include "migration/options.h"
+#include "migration/outgoing-channel.h"
 #include "migration/tls.h"
 #include "monitor/monitor.h"
 #include "qapi/error.h"
@@ -579,7 +580,7 @@ static void newcomer_listen_to(Newcomer *n, QIOChannel *ioc)
 
 bool return_path_take(QIOChannel *ioc)
 {
-    QIOChannel *bottom = return_path_socket_of(ioc);
+    QIOChannel *bottom = migration_channel_below_tls(ioc);
     Newcomer *n;
 
     if (passing == ioc) {
@@ -612,7 +613,7 @@ void return_path_drop(QIOChannel *ioc)
         return;
     }
     QEMU_LOCK_GUARD(&lst.lock);
-    n = find_bottom(return_path_socket_of(ioc));
+    n = find_bottom(migration_channel_below_tls(ioc));
     if (n) {
         give_up_if_last(n, "TLS handshake failed on the channel 'main'");
         newcomer_close(n);

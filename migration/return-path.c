@@ -18,6 +18,7 @@
 #include "migration/qemu-file.h"
 #include "migration/return-path-internal.h"
 #include "migration/options.h"
+#include "migration/outgoing-channel.h"
 #include "migration/yank_functions.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
@@ -172,7 +173,7 @@ void return_path_break(MigrationState *ms)
 
 static bool is_hung_up(QIOChannel *ioc)
 {
-    QIOChannel *bottom = return_path_socket_of(ioc);
+    QIOChannel *bottom = migration_channel_below_tls(ioc);
     struct pollfd pfd = {
         .fd = QIO_CHANNEL_SOCKET(bottom)->fd,
         .events = POLLRDHUP,

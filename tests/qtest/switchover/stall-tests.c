@@ -283,8 +283,8 @@ static void end_command(SwRig *rig)
 
 /*
  * What this began with: a large guest is saved through a pipe to a command that
- * writes with O_DIRECT, and its disk stalls now and then, which is a command that
- * is stopped.
+ * writes with O_DIRECT, and its disk stalls now and then.  That is a command
+ * which is stopped.
  */
 
 static char *large_memory(SwRig *rig)
