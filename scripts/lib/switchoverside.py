@@ -109,8 +109,9 @@ class Side:
             self.begun = True
             self.seen_from = before
         self.timeline.add_answer(at, info)
-        # An event tells better when, and may have come already.
-        self._reach(sample.status, Stamp(before, at, 0, 0))
+        # An event tells better when, and may have overtaken the answer.
+        if not self.statuses or self.statuses[-1][0].at < asked:
+            self._reach(sample.status, Stamp(before, at, 0, 0))
         self.take_answer(before, asked, at, info)
 
     def _begins(self, sample: Sample, idle_too: bool) -> bool:

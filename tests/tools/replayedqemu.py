@@ -3,7 +3,8 @@
 
 Each question for the migration gets the next of the recorded answers, after the
 events that came before it: so it goes as fast as its client asks.  The format is
-that of "migration-iterations --log".
+that of "migration-iterations --log", or that of "switchover-report --log", which has
+two sides.
 """
 
 from collections.abc import Callable
@@ -16,10 +17,21 @@ import threading
 
 
 class Recording:
-    """What a QEMU said: a greeting, answers to query-migrate, events."""
+    """What a QEMU said: a greeting, answers to query-migrate, events.
 
-    def __init__(self, path: Path):
+    @side: the one to take, if there are two in the file
+    members: what query-migrate may tell
+    """
+
+    def __init__(self, path: Path, side: str | None = None):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
+        self.members = ('status', 'iterations')
+        if side:
+            about = lines[0]['sides'][side]
+            self.members = tuple(about['members'])
+            lines[1:] = [item for item in lines[1:] if item['side'] == side and
+                         'lost' not in item]
+            lines[0] = about
         self.greeting = lines[0]['greeting']
         # What came while there was no migration is of no interest.
         while not lines[1].get('query-migrate', True):
@@ -60,19 +72,23 @@ def schema(members: list[str]) -> list[dict]:
 class ReplayedQemu:
     """Serves a recording on a unix socket, to one client after the other.
 
-    @members: of MigrationInfo, in the schema
+    @members: of MigrationInfo, in the schema, if not those of the recording
     @at_end: what happens after the last answer: it is repeated, or the
     connection is closed
     @hold: if set, the last answer is withheld until this event is
+    @name: of the socket
+    @status: what query-status tells
     commands: all that were given, by name
     """
 
     def __init__(self, directory: Path, recording: Recording,
-                 members: tuple[str, ...] = ('status', 'iterations'),
-                 at_end: str = 'repeat', hold: threading.Event | None = None):
-        self.path = directory / 'qmp'
+                 members: tuple[str, ...] | None = None,
+                 at_end: str = 'repeat', hold: threading.Event | None = None,
+                 name: str = 'qmp', status: str = 'running'):
+        self.path = directory / name
         self.recording = recording
-        self.members = list(members)
+        self.members = list(members or recording.members)
+        self.status = status
         self.at_end = at_end
         self.hold = hold
         self.commands: list[str] = []
@@ -123,6 +139,8 @@ class ReplayedQemu:
             return schema(self.members)
         if command == 'query-migrate':
             return self._migration()
+        if command == 'query-status':
+            return {'status': self.status}
         return {}
 
     def _migration(self) -> dict | None:
@@ -133,6 +151,8 @@ class ReplayedQemu:
                     self.hold.wait()
                 self._last = item['query-migrate']
                 return self._last
+            stamp = round(item.get('sent', 0) * 1e6)
             self._send({'event': item['event'], 'data': item['data'],
-                        'timestamp': {'seconds': 0, 'microseconds': 0}})
+                        'timestamp': {'seconds': stamp // 10 ** 6,
+                                      'microseconds': stamp % 10 ** 6}})
         return None if self.at_end == 'close' else self._last
