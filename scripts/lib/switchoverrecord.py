@@ -142,14 +142,18 @@ class Source(Side):
         self._counted = switchover['attempts']
 
     def _take_windows(self, before: float, at: float, switchover: dict):
-        quiesce, phase = switchover['quiesce'], switchover['phase']
+        quiesce = switchover['quiesce']
         between = Moment(before, at)
+        if switchover['phase'] == 'quiesce':
+            # It is counted shortly before the phase ends: wait for that.
+            if not self._open_window():
+                self.windows.append(Window(between))
+            self._quiesce = self._quiesce or quiesce
+            return
         more = quiesce['windows'] - self._quiesce.get('windows', 0)
         if more > 0 and self._quiesce:
             self._close(between, switchover)
             self.windows_missed += more - 1
-        if phase == 'quiesce' and not self._open_window():
-            self.windows.append(Window(between))
         self._quiesce = quiesce
 
     def _open_window(self) -> Window | None:
