@@ -105,8 +105,8 @@ def missing_attempts(source: Source) -> list[str]:
              'answer came' for attempt in source.attempts.values()
              if not attempt.phases.known]
     if source.windows_missed:
-        found.append(f'{source.windows_missed} quiesce windows were too short, '
-                     'or too close to others, to be told apart')
+        found.append('quiesce windows that were too short, or too close to '
+                     f'others, to be told apart: {source.windows_missed}')
     last = source.last_attempt
     if last and source.status == 'completed' and last.phases.known and \
             last.phases.current != 'handover':

@@ -58,10 +58,14 @@ class Scene:
         return next((phase.begin for _, phase in self.phases
                      if phase.name == name), None)
 
+    def _times(self) -> list[float]:
+        """Where phases begin and end, but for a window before them."""
+        return [time - self.zero for _, phase in self.phases
+                if phase.name != 'quiesce' for time in ends(phase)]
+
     def limits(self) -> tuple[float, float]:
         """In seconds from zero; a long quiesce window is cut off."""
-        times = [time - self.zero for _, phase in self.phases
-                 if phase.name != 'quiesce' for time in ends(phase)]
+        times = self._times()
         if not times:
             times = [0, *(at for at, *_ in self._all_events() if at > 0)]
         low, high = min(times), max(times)
@@ -73,13 +77,15 @@ class Scene:
 
     def long_phase(self) -> tuple[float, float] | None:
         """Begin and end of one beside which nothing else can be seen."""
-        low, high = self.limits()
+        times = self._times()
         spans = [(begin - self.zero, end - self.zero) for begin, end in
                  (ends(phase) for side, phase in self.phases
                   if side == SOURCE and phase.name != 'quiesce')]
         begin, end = max(spans, key=lambda span: span[1] - span[0],
                          default=(0, 0))
-        return (begin, end) if end - begin > LONG * (high - low) else None
+        return (begin, end) \
+            if times and end - begin > LONG * (max(times) - min(times)) \
+            else None
 
     def details(self) -> list[tuple[float, float]]:
         """Limits for a closer look at both ends of such a phase."""
@@ -87,9 +93,8 @@ class Scene:
         if not span:
             return []
         low, high = self.limits()
-        times = [time - self.zero for _, phase in self.phases
-                 if phase.name != 'quiesce' for time in ends(phase)]
-        times += [at for at, *_ in self.events(low, high)]
+        times = self._times() + [at for at, *_ in self.events(low, high)
+                                 if at > -0.001]
         middle = sum(span) / 2
         found = []
         for part in ([t for t in times if t <= middle],
@@ -165,10 +170,15 @@ def draw_uncertainty(axes, scene: Scene):
                           linewidth=1)
 
 
-def draw_events(axes, scene: Scene, low: float, high: float, numbers: dict):
-    """A number for each; they slide apart where events are close."""
+def draw_events(axes, scene: Scene, limits: tuple[float, float], numbers: dict,
+                room: float):
+    """A number for each; they slide apart where events are close.
+
+    @room: that a number needs, as a share of the axis
+    """
+    low, high = limits
     found = scene.events(low, high)
-    step = (high - low) * 0.022
+    step = (high - low) * room
     places = []
     for at, *_ in found:
         places.append(max(at, places[-1] + step if places else low))
@@ -213,11 +223,11 @@ def draw_blackout(axes, scene: Scene, named: bool):
 
 def draw_part(axes, scene: Scene, limits: tuple[float, float], numbers: dict,
               named: bool = False):
-    """The part within @limits."""
+    """The part within @limits; @named: it is the large one."""
     draw_phases(axes, scene)
     draw_uncertainty(axes, scene)
     draw_blackout(axes, scene, named)
-    draw_events(axes, scene, *limits, numbers)
+    draw_events(axes, scene, limits, numbers, 0.022 if named else 0.045)
     axes.set_yticks(range(3), [SOURCE, DESTINATION, 'guest stopped'])
     axes.set_ylim(2.5, -0.5)
     axes.set_xlim(limits[0] * 1000, limits[1] * 1000)
