@@ -76,11 +76,11 @@ class MonitorWatch(threading.Thread):
             slept = self.now() - woken
             woken += slept
             late += max(0, slept - 2 * WAKE_S)
-        if request.answered:
-            self._put(self.now(), asked=round(self.asked, 6),
-                      late=round(late, 6),
-                      **{'query-migrate': request.result()})
-            self.asked = None
+        what = {'query-migrate': request.result()} if request.answered else \
+            {'unanswered': True}
+        self._put(self.now(), asked=round(self.asked, 6), late=round(late, 6),
+                  **what)
+        self.asked = None
 
     def _rest(self):
         until = self.now() + self.interval_s

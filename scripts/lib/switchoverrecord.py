@@ -14,7 +14,9 @@ observer began:
     {"side": ..., "asked": S, "at": S, "late": S, "query-migrate": {...}}
     {"side": ..., "at": S, "event": NAME, "data": {...}, "sent": S, "wall": S}
     {"side": ..., "at": S, "lost": REASON}
+    {"side": ..., "asked": S, "at": S, "late": S, "unanswered": true}
 
+The last is a question that was open when the observer ended.
 "late" is for how long the observer itself did not get to run meanwhile.
 """
 
@@ -244,6 +246,8 @@ class Recorder:
             side.add_event(item)
         elif 'lost' in item:
             side.lose(item['at'], item['lost'])
+        elif 'unanswered' in item:
+            side.leave_open(item)
 
     def _head(self, item: dict):
         self.begun = item['begun']

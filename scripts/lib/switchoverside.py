@@ -48,6 +48,7 @@ class Side:
     statuses: when each was reached
     timeline: its answers, as iterations.py knows them
     lost: why there is no more to come, and when
+    unanswered: the last question, if we ended before it was answered
     """
 
     def __init__(self, name: str, about: dict, monotonic: float):
@@ -62,6 +63,7 @@ class Side:
         self.timeline = Timeline()
         self.silences: list[Silence] = []
         self.lost: tuple[float, str] | None = None
+        self.unanswered: Silence | None = None
         self.begun = False
         self.seen_from = 0.0            # of the migration, at least
         self._baseline: dict | None = None
@@ -133,6 +135,13 @@ class Side:
 
     def lose(self, at: float, reason: str):
         self.lost = (at, reason)
+
+    def leave_open(self, item: dict):
+        """A question that nobody waits for any longer."""
+        silence = silence_of(item)
+        if silence:
+            self.silences.append(silence)
+            self.unanswered = silence
 
     def take_event(self, told: Told):
         """For the sides, which know what it means."""

@@ -82,6 +82,9 @@ def missing_of(side: Side) -> list[str]:
     if not side.has_status_events():
         found.append(f'{side.name}: the capability "events" is off: when a '
                      'status or a pass began is known from answers only')
+    if side.unanswered:
+        found.append(f'{side.name}: nothing after {side.unanswered.begin:.2f} '
+                     's: the monitor did not answer any more')
     if side.lost and not side.ended:
         found.append(f'{side.name}: nothing after '
                      f'{side.lost[0]:.2f} s: {side.lost[1]}')
