@@ -92,7 +92,9 @@ class HostClock:
     def __init__(self, local: bool):
         self.local = local
         self.events = 0
-        self._offset: Moment | None = None      # ours less theirs
+        # To add to a stamp, for our own time
+        self._offset: Moment | None = None
+        self._wall = 0.0        # of ours when our own time was 0
         self._contradicts = False
         self._ours = local
 
@@ -101,6 +103,7 @@ class HostClock:
         if not stamp.sent:
             return
         self.events += 1
+        self._wall = stamp.wall - stamp.at
         bounds = stamp.bounds
         if not bounds.low - STEP_S <= stamp.if_ours <= bounds.high + STEP_S:
             self._ours = False
@@ -121,9 +124,12 @@ class HostClock:
         return UNKNOWN if self._contradicts else OTHER
 
     @property
-    def offset(self) -> Moment | None:
-        """What to add to a stamp of another host's clock."""
-        return self._offset if self.kind == OTHER else None
+    def ahead(self) -> Moment | None:
+        """By how much another host's clock is ahead of our wall clock."""
+        if self.kind != OTHER:
+            return None
+        return Moment(-self._offset.high - self._wall,
+                      -self._offset.low - self._wall)
 
     def moment(self, stamp: Stamp) -> Moment:
         """When the event was sent; better asked when all are known."""

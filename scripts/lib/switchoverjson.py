@@ -33,10 +33,10 @@ def attempt(source: Source, item: Attempt, zero: float) -> dict:
 
 
 def clock(side: Side) -> dict:
-    offset = side.clock.offset
+    ahead = side.clock.ahead
     return {'kind': side.clock.kind, 'events': side.clock.events,
-            'offset-s': offset and round(offset.at, 6),
-            'off-s': offset and round(offset.off, 6)}
+            'ahead-s': ahead and round(ahead.at, 6),
+            'off-s': ahead and round(ahead.off, 6)}
 
 
 def of_side(side: Side, zero: float) -> dict:

@@ -44,8 +44,8 @@ def clock_words(side: Side) -> str:
     if clock.kind == SAME:
         return f"this host's, as {clock.events} events agree with it"
     if clock.kind == OTHER:
-        return (f'another one, {clock.offset.at:+.6f} s from ours, within '
-                f'{duration(clock.offset.off * 1e6)} ({clock.events} events)')
+        return (f'another one, {milliseconds(clock.ahead.at)} ms ahead of ours, '
+                f'+-{duration(clock.ahead.off * 1e6)} ({clock.events} events)')
     if clock.events:
         return ('not comparable with ours: it was set, or drifts.  Times are when '
                 'events arrived')
