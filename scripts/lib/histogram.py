@@ -18,20 +18,27 @@ def duration(us: float) -> str:
     raise AssertionError
 
 
+def powers(buckets: Mapping[int, int]) -> list[int]:
+    """The least durations of all buckets from the first to the last.
+
+    0 is that of what took less than 2 us.
+    """
+    bounds = [min(buckets)]
+    while bounds[-1] < max(buckets):
+        bounds.append(max(2, bounds[-1] * 2))
+    return bounds
+
+
 def logarithmic(buckets: Mapping[int, int], width: int = 79) -> list[str]:
     """Lines of a histogram, one for each power of two.
 
-    @buckets: counts by the least of their durations in us, a power of two.
+    @buckets: counts by the least of their durations in us, a power of two or 0.
     Those between the first and the last that are missing are 0.
     @width: of a line at most
     """
     if not buckets:
         return []
-    bounds = []
-    bound, last = min(buckets), max(buckets)
-    while bound <= last:
-        bounds.append(bound)
-        bound *= 2
+    bounds = powers(buckets)
     counts = [buckets.get(bound, 0) for bound in bounds]
     labels = [duration(bound) for bound in bounds]
     left = max(len('value'), *map(len, labels))

@@ -10,7 +10,7 @@ from matplotlib import pyplot                                   # noqa: E402
 from matplotlib.colors import LogNorm                           # noqa: E402
 from matplotlib.ticker import FuncFormatter                     # noqa: E402
 
-from histogram import duration                                  # noqa: E402
+from histogram import duration, powers                          # noqa: E402
 from iterations import Interval, Timeline                       # noqa: E402
 
 MIB = 1 << 20
@@ -19,16 +19,16 @@ STALL_COLOUR = 'tab:red'
 
 def _heat(axes, intervals: list[Interval], begin: float):
     """How many iterations of each duration, over time."""
-    known = {us for item in intervals for us in item.buckets}
+    known = {us: n for item in intervals for us, n in item.buckets.items()}
     if not known:
         return None
-    bounds = [min(known)]
-    while bounds[-1] <= max(known):
-        bounds.append(bounds[-1] * 2)
+    buckets = powers(known)
+    # The axis is logarithmic, and has no 0.
+    bounds = [max(1, us) for us in buckets] + [max(2, buckets[-1] * 2)]
     # One column for each interval; those with no iteration stay white.
     edges = [intervals[0].begin - begin, *(i.end - begin for i in intervals)]
     counts = [[item.buckets.get(us) or float('nan') for item in intervals]
-              for us in bounds[:-1]]
+              for us in buckets]
     most = max(n for item in intervals for n in item.buckets.values())
     return axes.pcolormesh(edges, bounds, counts, cmap='Blues',
                            norm=LogNorm(0.5, max(most, 1)))
