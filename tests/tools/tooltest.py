@@ -17,6 +17,7 @@ import tempfile
 import termios
 
 import tap
+from vm import BUILD
 
 HANGS_AFTER_S = 60
 
@@ -110,12 +111,15 @@ def without_matplotlib(directory: Path) -> dict[str, str]:
     return {'PYTHONPATH': str(directory)}
 
 
-def with_matplotlib(directory: Path) -> dict[str, str]:
+def with_matplotlib() -> dict[str, str]:
     """One in which it is; the test is skipped if there is none."""
     check = [sys.executable, '-c', 'import matplotlib']
     if subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode:
         raise Skipped('python3-matplotlib is not installed')
-    return {'MPLCONFIGDIR': os.environ.get('MPLCONFIGDIR', str(directory))}
+    # It looks for fonts once, for seconds, and remembers them there.
+    memory = BUILD / 'tmp/matplotlib'
+    memory.mkdir(parents=True, exist_ok=True)
+    return {'MPLCONFIGDIR': os.environ.get('MPLCONFIGDIR', str(memory))}
 
 
 # ---- main -------------------------------------------------------------------
