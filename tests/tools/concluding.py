@@ -195,6 +195,24 @@ def says_what_nobody_saw(_directory: Path):
             f'{first}')
 
 
+def numbers_attempts_as_qemu_does(_directory: Path):
+    """Who comes in the middle knows from the counter which attempt begins.
+
+    With those counted that were seen, it is the first one.
+    """
+    lines = items(RETRY)
+    answer = next(item for item in lines if item.get('side') == SOURCE and
+                  item.get('query-migrate', {}).get('switchover'))
+    answer['query-migrate']['switchover']['attempts'] = 3
+    stopped = next(item for item in lines
+                   if item.get('event') == 'MIGRATION_SOURCE_STOPPED')
+    recorder = Recorder()
+    for item in lines[0], answer, stopped:
+        recorder.feed(item)
+    require(list(recorder.source.attempts) == [4],
+            f'{list(recorder.source.attempts)}')
+
+
 def says_nothing_false_with_less(_directory: Path):
     """With any part of the conversation lost, what is still concluded agrees with what
     all of it tells: intervals get wider, and never exclude what they had.
@@ -235,5 +253,5 @@ TESTS = [
     tells_what_became_of_attempts, shows_quiesce_windows,
     shows_the_hold_of_post_copy, says_what_an_unpatched_qemu_does_not_tell,
     knows_another_hosts_clock, says_what_nobody_saw,
-    says_nothing_false_with_less,
+    numbers_attempts_as_qemu_does, says_nothing_false_with_less,
 ]

@@ -124,6 +124,25 @@ def places_phases_where_they_were(_directory: Path):
                 and named['handover'].us is None, f'{named}')
 
 
+def places_what_has_not_ended(_directory: Path):
+    """Of a list that goes on, nothing is known about its end.
+
+    With an event after all phases taken to be after those that have ended, it
+    contradicts the rest, or the truth is outside.
+    """
+    phases = PhaseList(not_before=0.99)
+    look(phases, 1.001, 0.001, 1)
+    phases.facts = [Fact('completed', None, Moment.exactly(1.0004))]
+    place, odd = phases.place()
+    require(phases.current == 'quiesce' and not odd and
+            place.low <= 1 <= place.high <= 1.002 + 1e-5, f'{place} {odd}')
+    look(phases, 1.0202, 0.0001, 1)
+    phases.facts = [Fact('completed', None, Moment.exactly(1.0199))]
+    place, odd = phases.place()
+    require(phases.current == 'stop' and not odd and
+            place.low <= 1 <= place.high, f'{place} {odd}')
+
+
 def names_what_contradicts(_directory: Path):
     """An event that cannot have been then is named, and moves nothing.
 
@@ -140,4 +159,4 @@ def names_what_contradicts(_directory: Path):
 
 TESTS = [finds_the_clock_of_another_host, knows_its_own_clock,
          distrusts_a_clock_that_was_set, places_phases_where_they_were,
-         names_what_contradicts]
+         places_what_has_not_ended, names_what_contradicts]
