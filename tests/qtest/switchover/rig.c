@@ -90,8 +90,8 @@ static char *vm_args(SwRig *rig)
         c->dirty_mib_per_s, c->dirty_mib, guest_depth(c), c->cpus ?: 2);
 
     return g_strdup_printf("-machine %s %s %s %s",
-                           c->machine ?: c->device->machine, disks,
-                           rig->more_args ?: "", guest);
+                           c->machine ?: c->device->machine, disks, guest,
+                           rig->more_args ?: "");
 }
 
 /* A destination that gets no guest says so before it ends: as it should */

@@ -37,6 +37,9 @@
 #define CYCLES 100
 
 #define LARGE_MIB 2048
+/* None of it zeroes */
+#define LOAD_MIB 512
+#define LOAD_ANSWER_MS 60
 #define DISK_STALLS 4
 /* In between, for at most */
 #define DISK_WORKS_US 100000
@@ -502,6 +505,26 @@ static void end_limited(SwRig *rig)
 }
 
 /*
+ * The destination's monitor answers while memory arrives as fast as it can be
+ * loaded.
+ *
+ * Unpatched QEMU loads 128 MiB, a quarter of all, before it looks after the
+ * monitor: "an answer of the destination took 218 ms, the limit is 60 ms".
+ */
+static void end_load(SwRig *rig)
+{
+    int64_t from_us = sw_now_us(), worst_ms, limit_ms;
+
+    sw_probe_mark(rig->dst->probe);
+    sw_rig_migrate(rig);
+    sw_status_wait(rig->src->mon, "completed");
+    worst_ms = sw_probe_worst_ms(rig->dst->probe);
+    limit_ms = MAX(LOAD_ANSWER_MS, sw_since_ms(from_us) / 8);
+    g_test_message("destination silent for %d ms at worst", (int)worst_ms);
+    SW_CHECK_SOON(worst_ms, limit_ms, "an answer of the destination");
+}
+
+/*
  * Others
  */
 
@@ -676,6 +699,14 @@ static const SwCase cases[] = {
         .path = "stall/limited",
         SW_ITERATIONS_BUSY_GUEST,
         .end = end_limited,
+    }, {
+        .path = "stall/load",
+        .full = true,
+        SW_ITERATIONS_GUEST,
+        .dirty_mib_per_s = 1,
+        .dirty_mib = LOAD_MIB,
+        .more_args = large_memory,
+        .end = end_load,
     }, {
         .path = "stall/grace-period",
         SW_ITERATIONS_BUSY_GUEST,
