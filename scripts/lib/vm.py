@@ -170,6 +170,7 @@ class Process:
             self.popen.wait()
         if self._guard:
             self._guard.communicate(b'\n')
+            self._guard = None
 
 
 # ---- the disk ---------------------------------------------------------------
@@ -580,12 +581,15 @@ class Vm:
             self._qmp = None
 
     async def execute(self, command: str, arguments: dict | None = None,
-                      timeout: float = 60):
-        """A QMP command.  What QEMU refuses raises HarnessError."""
+                      timeout: float = 60, oob: bool = False):
+        """A QMP command.  What QEMU refuses raises HarnessError.
+
+        @oob: out of band, which not every command can be
+        """
         qmp = import_qmp()
         try:
             return await asyncio.wait_for(
-                self._qmp.execute(command, arguments), timeout)
+                self._qmp.execute(command, arguments, oob), timeout)
         except asyncio.TimeoutError:
             raise HarnessError(f'{self.name}: no answer to {command} within '
                                f'{timeout:g} s') from None
