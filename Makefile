@@ -18,6 +18,7 @@ help:
 	@echo 'make demo         the above, and the demo (DEMO_STOCK=1: unpatched beside it)'
 	@echo 'make check        all tests that fit a coffee break'
 	@echo 'make check-full   all tests: full sets, sanitizers, every prefix of the series'
+	@echo 'make soak         500 migrations with random faults, under AddressSanitizer'
 	@echo 'make bench        benchmarks against the unpatched QEMU, in build/bench'
 	@echo 'make stock        build/stock/qemu-system-x86_64: the same source, unpatched'
 	@echo 'make series       the mail series in build/series, applied and checked'
@@ -28,6 +29,7 @@ help:
 	@echo 'make distclean    remove build/'
 	@echo
 	@echo 'QEMU_SRC=DIR or QEMU_TARBALL=FILE: use this QEMU 10.0.y (y >= 2)'
+	@echo 'SOAK="--minutes 20 --seed 7": options for make soak, see tests/soak/soak --help'
 	@echo 'SKIP_DEPS=1: install no packages    JOBS=N: compile N files at once'
 
 .PHONY: all
@@ -82,6 +84,11 @@ bench: all stock guest
 	@tests/bench/return-path
 	@tests/bench/iterations
 
+.PHONY: soak
+soak: all guest
+	@scripts/build-qemu patched --sanitize=address
+	@tests/soak/soak --qemu build/asan/qemu-system-x86_64 $(SOAK)
+
 .PHONY: series
 series: deps
 	@scripts/fetch-qemu
@@ -99,7 +106,7 @@ docs:
 clean:
 	rm -rf build/patched build/stock build/asan build/tsan build/prefix
 	rm -rf build/docs build/guest build/demo build/bench build/logs
-	rm -rf build/series build/tmp
+	rm -rf build/series build/soak build/tmp
 	rm -f build/qemu-*
 
 .PHONY: distclean
