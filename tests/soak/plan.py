@@ -159,9 +159,8 @@ def turn(seed: int, number: int) -> Turn:
         by_destination=random.random() < 0.3,
         tcp=random.random() < 0.5,
         channel=random.random() < 0.4,
-        # Unpatched 10.0 looks nodes up without its big lock, and asserts that
-        # it has it, if dirty bitmaps arrive in post-copy.
-        bitmaps=random.random() < 0.6 and kind in PRECOPY,
+        # A post-copy that is interrupted gives them up, in unpatched 10.0, too.
+        bitmaps=random.random() < 0.6 and fault != 'recover',
         pauses=pauses,
         return_path=random.random() < 0.7,
         patient=random.random() < 0.4,
