@@ -76,13 +76,7 @@ check-full: all stock guest
 
 .PHONY: bench
 bench: all stock guest
-	@tests/bench/inflight-free
-	@tests/bench/convergence
-	@tests/bench/load
-	@tests/bench/vmstate-change
-	@tests/bench/postcopy
-	@tests/bench/return-path
-	@tests/bench/iterations
+	@tests/bench/run-all
 
 .PHONY: soak
 soak: all guest
