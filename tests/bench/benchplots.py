@@ -6,6 +6,7 @@ conditions are numbers it is lines over them, else groups of bars.
 """
 
 import io
+import re
 
 import matplotlib
 matplotlib.use('Agg')                   # no display is needed
@@ -110,10 +111,16 @@ def _panel(axes, measured: Measured, panel: str, colours: dict):
     axes.set_title(panel, size=9)
 
 
+def _own_ids(text: str, name: str) -> str:
+    """The element, with ids that no other picture in the page has."""
+    text = text[text.index('<svg'):]
+    return re.sub(r'( id="| xlink:href="#|url\(#)', rf'\1{name}-', text)
+
+
 def svg(measured: Measured, name: str) -> str:
     """An <svg> element; @name: unique in the page that it is for"""
-    # Text stays text: it can be searched and is small.  The salt makes ids
-    # that no other picture in the page has, and the same ones each time.
+    # Text stays text: it can be searched and is small.  With a salt, ids are
+    # the same each time.
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name,
                                 'font.size': 8, 'font.family': 'sans-serif'}):
         panels = measured.panels
@@ -137,5 +144,4 @@ def svg(measured: Measured, name: str) -> str:
         figure.savefig(out, format='svg', metadata={
             'Date': None, 'Creator': None, 'Format': None, 'Type': None})
         pyplot.close(figure)
-    text = out.getvalue()
-    return text[text.index('<svg'):]
+    return _own_ids(out.getvalue(), name)
