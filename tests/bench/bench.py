@@ -63,6 +63,12 @@ def in_turns(items: Sequence, turn: int) -> list:
     return list(items if turn % 2 == 0 else reversed(items))
 
 
+def rotated(items: Sequence, turn: int) -> list:
+    """@items, beginning with another one in each turn."""
+    first = turn % len(items)
+    return [*items[first:], *items[:first]]
+
+
 # ---- claims -----------------------------------------------------------------
 
 @dataclass(frozen=True)

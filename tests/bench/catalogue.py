@@ -217,6 +217,34 @@ ITERATIONS = Benchmark(
      Part('completion of an idle guest', 'ms',
           of('variant', 'ms', where='down'), digits=1)))
 
-BENCHMARKS = [INFLIGHT_FREE, CONVERGENCE, LOAD, VMSTATE_CHANGE, POSTCOPY,
-              RETURN_PATH, ITERATIONS]
+# ---- cost -------------------------------------------------------------------
+
+def _moved(title: str, member: str, unit: str = 'ms', digits: int = 1,
+           higher: bool = False) -> Part:
+    return Part(title, unit, of('variant', member, where='moved'),
+                digits=digits, higher=higher)
+
+
+COST = Benchmark(
+    'cost', 'What all of it costs',
+    'Throughput of a paused guest\'s memory into a reader that throws it away, '
+    'and the migration of a guest that works on a disk now and then. "off" is '
+    'the patched QEMU with nothing of ours enabled, "on" with everything that '
+    'can be. "stock again" is a second process of the unpatched QEMU: its ratio '
+    'is how much two differ that are alike.',
+    (Part('throughput', 'MiB/s',
+          of('variant', 'mib_per_s', 'to', where='sent', turn=_of_round),
+          'into', higher=True),
+     _moved('throughput of a migration to a destination', 'mib_per_s',
+            'MiB/s', 0, True),
+     _moved('downtime, as QEMU reports it', 'downtime_ms'),
+     _moved("from the source's STOP to the destination's RESUME",
+            'blackout_ms'),
+     _moved("the guest's longest silence around the switchover",
+            'silence_ms'),
+     _moved('total time', 'total_ms', digits=0)),
+    ('--rounds', '2', '--migrations', '1'))
+
+BENCHMARKS = [COST, INFLIGHT_FREE, CONVERGENCE, LOAD, VMSTATE_CHANGE,
+              POSTCOPY, RETURN_PATH, ITERATIONS]
 NAMES = [benchmark.name for benchmark in BENCHMARKS]
