@@ -20,6 +20,7 @@ help:
 	@echo 'make check-full   all tests: full sets, sanitizers, every prefix of the series'
 	@echo 'make soak         500 migrations with random faults, under AddressSanitizer'
 	@echo 'make bench        benchmarks against the unpatched QEMU, in build/bench'
+	@echo "make upstream-tests  QEMU's own tests, patched beside unpatched"
 	@echo 'make stock        build/stock/qemu-system-x86_64: the same source, unpatched'
 	@echo 'make series       the mail series in build/series, applied and checked'
 	@echo 'make docs         the manual, in build/docs'
@@ -82,6 +83,10 @@ bench: all stock guest
 soak: all guest
 	@scripts/build-qemu patched --sanitize=address
 	@tests/soak/soak --qemu build/asan/qemu-system-x86_64 $(SOAK)
+
+.PHONY: upstream-tests
+upstream-tests: all stock
+	@scripts/upstream-tests
 
 .PHONY: series
 series: deps
