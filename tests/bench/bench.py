@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import statistics
 import sys
 import time
 
 from machine import describe
+from netns import NetworkError
 from term import Terminal
 from vm import BUILD, HarnessError, run
 
@@ -167,6 +169,24 @@ class Report:
         """Something went wrong while measuring."""
         self.failures.append(text)
         self.term.say(self.term.warning(f'FAILED  {text}'))
+
+    async def attempt(self, what: str, experiment, *args):
+        """The result of experiment(*args, directory), None if that went wrong.
+
+        @what: in words; what is in the directory stays only if it went wrong
+        """
+        directory = self.path.with_suffix('') / re.sub(r'[^\w.-]+', '-', what)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        if self.term.live:
+            self.term.status(what)
+        try:
+            result = await experiment(*args, directory)
+        except (HarnessError, NetworkError) as err:
+            self.fail(f'{what}: {err} (see {os.path.relpath(directory)})')
+            return None
+        shutil.rmtree(directory)
+        return result
 
     def save(self):
         self.data['load']['end'] = os.getloadavg()
