@@ -106,7 +106,7 @@ clean:
 	rm -rf build/patched build/stock build/asan build/tsan build/prefix
 	rm -rf build/docs build/guest build/demo build/bench build/logs
 	rm -rf build/series build/soak build/tmp
-	rm -f build/qemu-*
+	rm -f build/qemu-* build/upstream-tests.*
 
 .PHONY: distclean
 distclean:
