@@ -183,7 +183,7 @@ RETURN_PATH = Benchmark(
 # ---- iterations -------------------------------------------------------------
 
 def _of_round(result: dict):
-    return result['turn'], result['round']
+    return result['turn'], result.get('round')
 
 
 def _cancels(data: dict) -> Iterable[Point]:
@@ -215,7 +215,7 @@ ITERATIONS = Benchmark(
           of('variant', 'mib_per_s', 'to', where='sent', turn=_of_round),
           'into', higher=True),
      Part('completion of an idle guest', 'ms',
-          of('variant', 'ms', where='down'), digits=1)))
+          of('variant', 'ms', where='down', turn=_of_round), digits=1)))
 
 # ---- cost -------------------------------------------------------------------
 
