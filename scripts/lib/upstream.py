@@ -6,6 +6,7 @@ its own build directory, with what was built there, where /dev/kvm is not in
 sight.
 """
 
+import functools
 import os
 from pathlib import Path
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 
+import nokvm
 from common import BUILD, Error, run, say
 from taprun import TapRun
 
@@ -21,6 +23,12 @@ LOGS = BUILD / 'logs' / 'upstream'
 PCI = '/x86_64/pc/i440FX-pcihost/pci-bus-pc/pci-bus'
 CRASHES = 5             # of one program, before it is given up
 STOPPING = threading.Event()    # ends what runs, which then has no result
+
+
+@functools.cache
+def without_kvm() -> list[str]:
+    """What to put before a command."""
+    return nokvm.wrapper()
 
 
 class Stopped(Exception):
@@ -80,7 +88,8 @@ class GlibSuite:
 
     def expected(self, side: str) -> list[str]:
         """The names of its tests, in order."""
-        listed = run([obj(side) / self.program, *self.options, '-l'],
+        # There are more where KVM is in sight.
+        listed = run([*without_kvm(), obj(side) / self.program, *self.options, '-l'],
                      cwd=obj(side), env=environment(side), text=True,
                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         return [line for line in listed.stdout.splitlines()
@@ -97,7 +106,7 @@ class GlibSuite:
                      for word in ('-s', name)]
         return argv
 
-    def run(self, side: str, chosen: list[str], prefix: list[str], add):
+    def run(self, side: str, chosen: list[str], add):
         """Run @chosen tests; add(name, state, remark, seconds) for each.
 
         If a test takes the program with it, that test has failed, and those
@@ -105,6 +114,8 @@ class GlibSuite:
         """
         done: set[str] = set()
         log = LOGS / f'{side}-{self.name}.log'
+        # What the log tells of other tests stays.
+        part = len(chosen) < len(self.expected(side))
         for attempt in range(CRASHES):
             def result(state, name, remark, seconds):
                 if name in chosen and name not in done:
@@ -112,8 +123,8 @@ class GlibSuite:
                     add(name, state, remark, seconds)
             trouble = run_tap(
                 self.limit_s, result,
-                [*prefix, *self._argv(side, chosen, done)], log,
-                'ab' if attempt else 'wb', cwd=obj(side),
+                [*without_kvm(), *self._argv(side, chosen, done)], log,
+                'ab' if attempt or part else 'wb', cwd=obj(side),
                 env=environment(side))
             left = [name for name in chosen if name not in done]
             if not left:
@@ -155,14 +166,14 @@ class IoSuite:
         return sorted(path.name for path in found if path.is_file() and
                       self.wanted(path.read_text(errors='replace')))
 
-    def run(self, side: str, chosen: list[str], prefix: list[str], add):
+    def run(self, side: str, chosen: list[str], add):
         """As that of GlibSuite."""
-        left = self._run_with('qcow2', side, chosen, prefix, add)
+        left = self._run_with('qcow2', side, chosen, add)
         if left:
-            self._run_with('raw', side, left, prefix, add)
+            self._run_with('raw', side, left, add)
 
     def _run_with(self, image: str, side: str, chosen: list[str],
-                  prefix: list[str], add) -> list[str]:
+                  add) -> list[str]:
         """Returns those that do not want this kind of image."""
         work = BUILD / 'tmp' / f'iotests-{side}'
         work.mkdir(parents=True, exist_ok=True)
@@ -179,7 +190,7 @@ class IoSuite:
             add(name, state, remark, seconds)
         trouble = run_tap(
             self.limit_s, result,
-            [*prefix, sys.executable, '-B', str(check), '-tap', f'-{image}',
+            [*without_kvm(), sys.executable, '-B', str(check), '-tap', f'-{image}',
              '--build-dir', str(check.parent),
              '--source-dir', str(self._source(side)), *chosen],
             LOGS / f'{side}-{self.name}-{image}.log', cwd=work,
