@@ -90,8 +90,20 @@ class Namespace:
                  'dev', self.DEVICE)
         for device in ('lo', self.DEVICE):
             self.run('ip', 'link', 'set', device, 'up')
-        self.run('tc', 'qdisc', 'add', 'dev', self.DEVICE, 'root', 'tbf',
-                 'rate', rate, 'burst', BURST, 'latency', LATENCY)
+        self.set_rate(rate)
+
+    def set_rate(self, rate: str, burst: str = BURST):
+        """How much this end may send, in the words of tc."""
+        self.run('tc', 'qdisc', 'replace', 'dev', self.DEVICE, 'root', 'tbf',
+                 'rate', rate, 'burst', burst, 'latency', LATENCY)
+
+    def plug(self, is_in: bool):
+        """Pull this end of the cable out, or plug it in again."""
+        self.run('ip', 'link', 'set', self.DEVICE, 'up' if is_in else 'down')
+
+    def has_carrier(self) -> bool:
+        """Both ends are plugged in."""
+        return 'LOWER_UP' in self.run('ip', 'link', 'show', self.DEVICE)
 
     def sysctl(self, name: str, value: str | None = None) -> str:
         """A setting such as net.ipv4.tcp_wmem; sets it if @value is given."""

@@ -99,22 +99,31 @@ class Connection:
         self._open: dict[int, Request] = {}
         self._number = 0
 
-    def negotiate(self, timeout: float | None = None):
-        """Go through the greeting: afterwards, commands may be given."""
+    def negotiate(self, timeout: float | None = None, oob: bool = False):
+        """Go through the greeting: afterwards, commands may be given.
+
+        @oob: also out of band
+        """
         message = self._message(timeout)
         if message is None:
             raise Silent(f'no greeting within {timeout:g} s')
         if 'QMP' not in message:
             raise Lost('what is there is not a QMP monitor')
         self.greeting = message['QMP']
-        self.execute('qmp_capabilities', timeout=timeout)
+        self.execute('qmp_capabilities', {'enable': ['oob']} if oob else None,
+                     timeout)
 
-    def ask(self, command: str, arguments: dict | None = None) -> Request:
-        """Give a command and do not wait for its answer."""
+    def ask(self, command: str, arguments: dict | None = None,
+            oob: bool = False) -> Request:
+        """Give a command and do not wait for its answer.
+
+        @oob: out of band, so that it does not wait for the main loop
+        """
         request = Request(command)
         self._number += 1
         self._open[self._number] = request
-        message = {'execute': command, 'id': self._number}
+        message = {'exec-oob' if oob else 'execute': command,
+                   'id': self._number}
         if arguments is not None:
             message['arguments'] = arguments
         try:
@@ -197,8 +206,10 @@ def _inet(address: str) -> tuple[str, int] | None:
     return host.strip('[]') or 'localhost', int(port)
 
 
-def connect(address: str, timeout: float) -> Connection:
+def connect(address: str, timeout: float, oob: bool = False) -> Connection:
     """A session with the monitor at @address, a path or HOST:PORT.
+
+    @oob: commands can be given out of band, too
 
     QEMU serves one client per monitor.  Others can connect, but hear nothing.
     """
@@ -217,7 +228,7 @@ def connect(address: str, timeout: float) -> Connection:
             from err
     connection = Connection(sock)
     try:
-        connection.negotiate(timeout)
+        connection.negotiate(timeout, oob)
     except BaseException:
         connection.close()
         raise

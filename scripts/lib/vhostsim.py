@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -44,17 +45,22 @@ class VhostSim:
 
     The devices of QEMU have the same names as ids.
 
+    @reconnect_ms: QEMU connects anew so long after a connection was lost; it
+        does not if this is 0
+
     log: the path of its log; see journal.h for the format
     """
 
     def __init__(self, directory: Path, nics: int = 0, queue_pairs: int = 1,
                  disks: int = 0, queues: int = 1, one_thread: bool = False,
-                 options: str = ''):
+                 options: str = '', reconnect_ms: int = 0):
         self.directory = directory
         self.nics, self.queue_pairs = nics, queue_pairs
         self.disks, self.queues = disks, queues
         self.log = directory / 'vhost-user-sim.log'
         self._sockets = socket_directory(directory)
+        self._reconnect = (f',reconnect-ms={reconnect_ms}'
+                           if reconnect_ms else '')
         self._options = [*(['--one-thread'] if one_thread else []),
                          *options.split()]
         self._process = self._stream = None
@@ -84,12 +90,38 @@ class VhostSim:
         self._stream = sock.makefile('rw')
         return self
 
-    def __exit__(self, *_):
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self):
+        """It does nothing, until go_on()."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        """Harmless if it is not stopped, or dead."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self):
+        """It is gone, until restart()."""
+        self._process.kill()
+        self._close()
+
+    def restart(self):
+        """A new one in the place of one that was killed."""
+        self.__enter__()
+
+    def _close(self):
         if self._stream:
             self._stream.close()
+            self._stream = None
         self._process.stdin.close()
         self._process.wait(10)
         self._process.stdout.close()
+
+    def __exit__(self, *_):
+        self.go_on()
+        self._close()
         if self._sockets != self.directory:
             shutil.rmtree(self._sockets)
 
@@ -127,7 +159,8 @@ class VhostSim:
                 '-m', memory, '-machine', 'memory-backend=mem']
         for i in range(self.nics):
             args += ['-chardev',
-                     f'socket,id=char-nic{i},path={self._sockets}/nic{i}.sock',
+                     f'socket,id=char-nic{i},path={self._sockets}/nic{i}.sock'
+                     f'{self._reconnect}',
                      '-netdev', f'vhost-user,id=net{i},chardev=char-nic{i},'
                      f'queues={self.queue_pairs}',
                      '-device', self._device(
@@ -136,7 +169,7 @@ class VhostSim:
                          'romfile=')]
         for i in range(self.disks):
             args += ['-chardev', f'socket,id=char-disk{i},'
-                     f'path={self._sockets}/disk{i}.sock',
+                     f'path={self._sockets}/disk{i}.sock{self._reconnect}',
                      '-device', self._device(
                          'vhost-user-blk-pci', f'disk{i}', self.nics + i,
                          f'chardev=char-disk{i}',

@@ -24,6 +24,7 @@ class Reader:
     def __init__(self, pid: int):
         # Not by its number: QEMU may end it, and the number be somebody else's.
         self._fd = os.pidfd_open(pid)
+        self.pid = pid
 
     def __enter__(self):
         return self

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a cell may take, and whether the machine is to blame if it took longer
+
+QMP answers     100 ms, always, on either side; except while the process itself
+                is stopped or dead, which is the fault
+migrate_cancel  500 ms until the migration is cancelled and the guest beats
+guest silent    the sum of freeze_parts()
+
+A limit that was exceeded counts, unless a process that wants next to nothing was
+kept waiting by the machine at the same time, for half of the excess or more.  Then
+the cell is repeated: no limit is ever higher than it says here.
+"""
+
+from dataclasses import dataclass, field
+
+import cell as c
+from gate import Lateness
+from scene import DRAIN_TIMEOUT_MS, Scene
+from vm import Vm
+
+QMP_MS = 100
+CANCEL_MS = 500
+# The rest of the memory (downtime-limit, 100 ms), the state of the devices,
+# loading it, starting the guest: emulated, two QEMUs on two CPUs.
+NEEDS_MS = 300
+# A sender that was not answered tries again after twice the time.
+TCP_AGAIN = 2
+BLAME = 0.5
+
+
+@dataclass
+class Measure:
+    """Something that was timed; @start, @end: when, on the monotonic clock."""
+    name: str
+    ms: float
+    limit_ms: float
+    start: float
+    end: float
+    parts: dict[str, float] = field(default_factory=dict)
+    starved_ms: float = 0
+
+    @property
+    def is_exceeded(self) -> bool:
+        return self.ms > self.limit_ms
+
+    def look_for_blame(self, lateness: Lateness):
+        self.starved_ms = lateness.total(self.start, self.end) * 1000
+
+    @property
+    def is_excused(self) -> bool:
+        """It may have been the machine."""
+        excess = self.ms - self.limit_ms
+        return self.is_exceeded and self.starved_ms >= BLAME * excess
+
+    def __str__(self) -> str:
+        text = f'{self.name}: {self.ms:.0f} ms, limit {self.limit_ms:.0f} ms'
+        if len(self.parts) > 1:
+            text += ' (' + ', '.join(f'{name} {ms:.0f}' for name, ms in
+                                     self.parts.items()) + ')'
+        return text
+
+
+def answer(vm: Vm, name: str, start: float,
+           outages: list[tuple[float, float]]) -> Measure:
+    """The monitor's longest answer, but for those that an outage touched."""
+    worst = Measure(name, 0, QMP_MS, start, start)
+
+    def take(asked: float, answered: float):
+        if not any(asked < b and answered > a for a, b in outages):
+            took = (answered - asked) * 1000
+            if took > worst.ms:
+                worst.ms, worst.start, worst.end = took, asked, answered
+    for one in list(vm.prober.answers):
+        if one.at >= start:
+            take(one.at - one.took, one.at)
+    return worst
+
+
+def stood_still(scene: Scene) -> float | None:
+    """When the guest was stopped for good, or to be held."""
+    stops = [e.at for e in scene.source.events
+             if e.name == 'MIGRATION_SOURCE_STOPPED' or
+             e.name == 'MIGRATION' and e.data['status'] == 'pre-switchover']
+    return min(stops, default=None)
+
+
+def freeze_parts(scene: Scene) -> dict[str, float]:
+    """What a guest may be silent for, in ms, by reason.
+
+    phase                        parts
+    approach, quiesce            needs, drain-timeout
+    stop, drain, device-stop     needs, drain-timeout, channel
+    save                         needs, drain-timeout, anchor or channel
+    hold                         needs, held
+    post-copy active             needs, channel
+
+    drain-timeout  if it is set: what the stopped guest waits for its disks
+    channel        if the fault is one of the channel: it lasts as long as the
+                   fault does, or until the cancel, since the guest is stopped
+                   and what it needs is on the other side.  Before that, the
+                   guest is not stopped as long as the channel takes nothing.
+    anchor         what made the phase last: management's turn, a slow cable
+    held           until somebody decided
+    """
+    cell, at = scene.cell, scene.at
+    parts = {'needs': NEEDS_MS}
+    if c.DRAIN_TIMEOUT in scene.features:
+        parts['drain-timeout'] = DRAIN_TIMEOUT_MS
+    decided = min(at[name] for name in ('over', 'cancel', 'commit', 'lost')
+                  if name in at)
+    since = stood_still(scene) or at['fault']
+    if cell.phase == c.SAVE:
+        until = decided
+        if cell.fault not in c.CHANNEL_FAULTS and cell.action == c.WAIT:
+            until = at['let go']
+        parts['anchor'] = max(0, until - since) * 1000
+    elif cell.phase == c.HOLD:
+        decided = at.get('commit', decided)
+        parts['held'] = max(0, decided - since) * 1000
+    elif cell.fault in c.CHANNEL_FAULTS and cell.phase not in (c.APPROACH,
+                                                               c.QUIESCE):
+        parts['channel'] = max(0, decided - at['fault']) * 1000
+    if (cell.fault == c.LINK and 'over' in at and
+            cell.phase not in (c.APPROACH, c.QUIESCE) and
+            cell.action == c.WAIT):
+        parts['TCP'] = (TCP_AGAIN - 1) * (at['over'] - at['fault']) * 1000
+    return parts
+
+
+def freeze(scene: Scene, end: float) -> Measure:
+    """The guest's longest silence from the migration's begin on."""
+    start, length = scene.heart.longest_gap(scene.at['migrate'], end)
+    parts = freeze_parts(scene)
+    return Measure('guest silent', length * 1000, sum(parts.values()), start,
+                   start + length, parts)
