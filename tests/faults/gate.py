@@ -5,7 +5,7 @@ from pathlib import Path
 import subprocess
 import threading
 
-from vm import HarnessError, socket_directory, until
+from vm import HarnessError, until
 
 HERE = Path(__file__).resolve().parent
 
@@ -13,11 +13,12 @@ HERE = Path(__file__).resolve().parent
 class NbdGate:
     """An NBD server whose requests of one kind can hang: see nbdgate.
 
+    @directory: for its socket, so with a short name
     @server: the socket of the one behind it
     """
 
     def __init__(self, directory: Path, server: Path):
-        self.path = socket_directory(directory) / 'gate.sock'
+        self.path = directory / 'gate.sock'
         self._log = directory / 'nbdgate.log'
         self._server = server
         self._process: subprocess.Popen | None = None

@@ -22,7 +22,7 @@ import asyncio
 import time
 
 import cell as c
-from scene import NO_LIMIT, RATE, Missed, Scene
+from scene import BANDWIDTH, NO_LIMIT, RATE, Missed, Scene
 
 APPROACH_BANDWIDTH = 8 << 20
 POSTCOPY_BANDWIDTH = 2 << 20
@@ -64,7 +64,7 @@ class Approach(Phase):
         await self.scene.set(max_bandwidth=APPROACH_BANDWIDTH)
 
     async def let_go(self):
-        await self.scene.set(max_bandwidth=NO_LIMIT)
+        await self.scene.set(max_bandwidth=BANDWIDTH)
 
 
 class Quiesce(Phase):

@@ -18,6 +18,7 @@ import asyncio
 from contextlib import AsyncExitStack
 import os
 from pathlib import Path
+import shutil
 import time
 
 from cell import (DRAIN_TIMEOUT, HOLD, INFLIGHT_FREE,
@@ -27,13 +28,17 @@ from gate import NbdGate
 from netns import Cable
 from reader import Reader, reader_of
 from vhostsim import VhostSim
-from vm import HarnessError, Heart, Nbdkit, Vm, guest_args, until
+from vm import (HarnessError, Heart, Nbdkit, Vm, guest_args,
+                socket_directory, until)
 
 DRAIN_TIMEOUT_MS = 400
 DOWNTIME_MS = 100
 QUIESCE_WINDOW_MS = 1000        # a second, so that it can be hit
 ITERATION_LIMIT_MS = 20
 NO_LIMIT = 1 << 40              # bytes per second
+# A destination that gets more than it can load does not answer meanwhile: QEMU's
+# loading looks at the main loop when there is nothing to load.
+BANDWIDTH = 40 << 20
 RATE = '1gbit'
 BUFFERS = '4096 32768 65536'
 PORT = 4444                     # and the next one, for the return path
@@ -87,6 +92,7 @@ class Scene:
         self.reader: Reader | None = None
         self.sims: dict[Vm, VhostSim] = {}
         self.heart: Heart = None
+        self._sockets = socket_directory(directory)
         self._stack: AsyncExitStack | None = None
 
     # -- making it
@@ -100,7 +106,16 @@ class Scene:
     async def __aexit__(self, *details):
         await self._stack.__aexit__(*details)
 
+    def out_of_band(self, vm: Vm) -> str:
+        """The socket of a monitor that takes commands out of band."""
+        return f'{self._sockets}/{vm.name}-oob.sock'
+
+    def _forget_sockets(self):
+        if self._sockets != self.directory:
+            shutil.rmtree(self._sockets)
+
     async def _build(self, stack: AsyncExitStack):
+        stack.callback(self._forget_sockets)
         if self.cell.fault != PIPE:
             self.cable = stack.enter_context(Cable(RATE))
             for end in self.cable.a, self.cable.b:
@@ -109,7 +124,7 @@ class Scene:
         disk = await stack.enter_async_context(
             Nbdkit(self.directory, plugin=['memory', '32M']))
         self.gate = await stack.enter_async_context(
-            NbdGate(self.directory, disk.path))
+            NbdGate(self._sockets, disk.path))
         self.source = await self._vm(stack, 'source')
         self.destination = await self._vm(stack, 'destination',
                                           '-incoming', 'defer')
@@ -133,8 +148,9 @@ class Scene:
             enter = end.enter
         vm = Vm(name, directory, self.binary, [
             '-m', MEMORY, '-blockdev', self.gate.blockdev('disk0'),
-            '-device', 'virtio-blk-pci,id=vda,drive=disk0',
-            '-chardev', 'socket,id=oob,path=oob.sock,server=on,wait=off',
+            '-device', 'virtio-blk-pci,id=vda,drive=disk0,addr=0x10',
+            '-chardev', f'socket,id=oob,path={self._sockets}/{name}-oob.sock,'
+            'server=on,wait=off',
             '-mon', 'chardev=oob,mode=control',
             *guest_args('vda', **options), *args],
             before=self.source, enter=enter)
@@ -155,7 +171,7 @@ class Scene:
 
     async def _set_up(self):
         both, parameters = ['events'], {'downtime-limit': DOWNTIME_MS,
-                                        'max-bandwidth': NO_LIMIT}
+                                        'max-bandwidth': BANDWIDTH}
         if self.cell.is_postcopy or READY in self.features:
             both.append('postcopy-ram')
         both += sorted(self.features & {PARALLEL, READY})
@@ -186,7 +202,7 @@ class Scene:
                 '/bin/sh', '-c', f'exec cat {">" if is_source else "<"} {fifo}'
             ]}
             back = {'transport': 'socket', 'type': 'unix',
-                    'path': str(self.directory / 'back.sock')}
+                    'path': f'{self._sockets}/back.sock'}
         channels = [{'channel-type': 'main', 'addr': main}]
         if RETURN_PATH in self.features:
             channels.append({'channel-type': RETURN_PATH, 'addr': back})

@@ -10,9 +10,10 @@ import cell as c
 import limits
 from faults import FAULTS, Fault
 from gate import Lateness
+from netns import NetworkError
 from phases import PHASES, Phase
 from recover import recover
-from scene import ENDS, Missed, Scene, Silent
+from scene import ENDS, Missed, Scene
 from vm import HarnessError, until
 
 FAULT_S = 2.5                   # how long a fault lasts that is waited for
@@ -85,8 +86,9 @@ class Trial:
                 await self._guarded()
         except Missed as err:
             self.result.missed = str(err)
-        except HarnessError as err:
-            self.result.reasons.append(str(err))
+        except (HarnessError, NetworkError, asyncio.TimeoutError,
+                OSError) as err:
+            self.result.reasons.append(str(err) or repr(err))
         self.result.seconds = round(time.monotonic() - start, 1)
         return self.result
 
@@ -97,7 +99,7 @@ class Trial:
         try:
             await self._play()
             await self._conclude()
-        except (Silent, HarnessError):
+        except HarnessError:
             self._measure()
             raise
         finally:
