@@ -12,6 +12,7 @@ the cell is repeated: no limit is ever higher than it says here.
 """
 
 from dataclasses import dataclass, field
+import time
 
 import cell as c
 from gate import Lateness
@@ -73,6 +74,9 @@ def answer(vm: Vm, name: str, start: float,
     for one in list(vm.prober.answers):
         if one.at >= start:
             take(one.at - one.took, one.at)
+    if vm.process.running:
+        now = time.monotonic()
+        take(now - vm.prober.waiting(), now)
     return worst
 
 

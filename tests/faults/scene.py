@@ -26,6 +26,7 @@ from cell import (DRAIN_TIMEOUT, HOLD, INFLIGHT_FREE,
                   SAVE, Cell)
 from gate import NbdGate
 from netns import Cable
+import qmp
 from reader import Reader, reader_of
 from vhostsim import VhostSim
 from vm import (HarnessError, Heart, Nbdkit, Vm, guest_args,
@@ -92,6 +93,7 @@ class Scene:
         self.reader: Reader | None = None
         self.sims: dict[Vm, VhostSim] = {}
         self.heart: Heart = None
+        self._oob: dict[Vm, qmp.Connection] = {}
         self._sockets = socket_directory(directory)
         self._stack: AsyncExitStack | None = None
 
@@ -106,9 +108,16 @@ class Scene:
     async def __aexit__(self, *details):
         await self._stack.__aexit__(*details)
 
-    def out_of_band(self, vm: Vm) -> str:
-        """The socket of a monitor that takes commands out of band."""
-        return f'{self._sockets}/{vm.name}-oob.sock'
+    def out_of_band(self, vm: Vm, command: str,
+                    arguments: dict | None = None):
+        """A command that does not wait for the main loop; blocks for it."""
+        connection = self._oob[vm]
+        try:
+            request = connection.ask(command, arguments, oob=True)
+            connection.wait(request, ANSWERS_WITHIN_S)
+            request.result()
+        except qmp.QmpError as err:
+            raise HarnessError(f'{vm.name}: {err}') from err
 
     def _forget_sockets(self):
         if self._sockets != self.directory:
@@ -156,7 +165,13 @@ class Scene:
             before=self.source, enter=enter)
         if sim:
             self.sims[vm] = sim
-        return await stack.enter_async_context(vm)
+        await stack.enter_async_context(vm)
+        # Now: later on the main loop may not be there to greet.
+        self._oob[vm] = await asyncio.to_thread(
+            qmp.connect, f'{self._sockets}/{name}-oob.sock', BOOTS_WITHIN_S,
+            True)
+        stack.callback(self._oob[vm].close)
+        return vm
 
     async def _find_features(self):
         known = {c['capability'] for c in await self.source.execute(
