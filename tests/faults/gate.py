@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What stands beside a cell: a disk whose requests hang, a look at the machine"""
+"""A disk of which only some requests hang: the other end of nbdgate"""
 
 from pathlib import Path
 import subprocess
-import threading
 
 from vm import HarnessError, until
 
@@ -70,45 +69,3 @@ class NbdGate:
         """A -blockdev value for this disk."""
         return (f'driver=nbd,node-name={node},server.type=unix,'
                 f'server.path={self.path}')
-
-
-class Lateness:
-    """How late this machine let a process run that wants next to nothing.
-
-    When something was too slow, it may have been the machine: see late.
-    """
-
-    def __init__(self):
-        self.seen: list[tuple[float, float]] = []
-        self._process: subprocess.Popen | None = None
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self):
-        self._process = subprocess.Popen(
-            [str(HERE / 'late')], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, start_new_session=True)
-        self._process.stdout.readline()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        return self
-
-    def _read(self):
-        for line in self._process.stdout:
-            at, delay = line.split()
-            self.seen.append((float(at), float(delay)))
-
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._thread.join()
-        self._process.stdout.close()
-
-    def worst(self, start: float, end: float) -> float:
-        """The longest delay, in seconds, that lay in this interval or in part."""
-        return max((delay for at, delay in self.seen
-                    if at >= start and at - delay <= end), default=0)
-
-    def total(self, start: float, end: float) -> float:
-        """For how many seconds of this interval it was kept waiting."""
-        return sum(max(0, min(at, end) - max(at - delay, start))
-                   for at, delay in self.seen)

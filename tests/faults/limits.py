@@ -6,16 +6,16 @@ QMP answers     100 ms, always, on either side; except while the process itself
 migrate_cancel  500 ms until the migration is cancelled and the guest beats
 guest silent    the sum of freeze_parts()
 
-A limit that was exceeded counts, unless a process that wants next to nothing was
-kept waiting by the machine at the same time, for half of the excess or more.  Then
-the cell is repeated: no limit is ever higher than it says here.
+A limit that was exceeded counts, unless the machine kept processes waiting at the
+same time, for half of the excess or more (see machine.py).  Then the cell is
+repeated: no limit is ever higher than it says here.
 """
 
 from dataclasses import dataclass, field
 import time
 
 import cell as c
-from gate import Lateness
+from machine import Lateness, RunDelay
 from scene import DRAIN_TIMEOUT_MS, Scene
 from vm import Vm
 
@@ -24,14 +24,15 @@ CANCEL_MS = 500
 # The rest of the memory (downtime-limit, 100 ms), the state of the devices,
 # loading it, starting the guest: emulated, two QEMUs on two CPUs.
 NEEDS_MS = 300
-# A sender that was not answered tries again after twice the time.
-TCP_AGAIN = 2
 BLAME = 0.5
 
 
 @dataclass
 class Measure:
-    """Something that was timed; @start, @end: when, on the monotonic clock."""
+    """Something that was timed; @start, @end: when, on the monotonic clock.
+
+    @starved_ms: how long processes were kept waiting for a CPU meanwhile
+    """
     name: str
     ms: float
     limit_ms: float
@@ -44,8 +45,10 @@ class Measure:
     def is_exceeded(self) -> bool:
         return self.ms > self.limit_ms
 
-    def look_for_blame(self, lateness: Lateness):
-        self.starved_ms = lateness.total(self.start, self.end) * 1000
+    def look_for_blame(self, lateness: Lateness, delays: list[RunDelay]):
+        self.starved_ms = 1000 * max(
+            witness.total(self.start, self.end)
+            for witness in [lateness, *delays])
 
     @property
     def is_excused(self) -> bool:
@@ -80,12 +83,18 @@ def answer(vm: Vm, name: str, start: float,
     return worst
 
 
-def stood_still(scene: Scene) -> float | None:
-    """When the guest was stopped for good, or to be held."""
+def stood_still(scene: Scene) -> float:
+    """When the guest was stopped first; or when the fault came."""
     stops = [e.at for e in scene.source.events
              if e.name == 'MIGRATION_SOURCE_STOPPED' or
              e.name == 'MIGRATION' and e.data['status'] == 'pre-switchover']
-    return min(stops, default=None)
+    return min(stops, default=scene.at['fault'])
+
+
+def _ended(scene: Scene, *names: str) -> float:
+    """The first of these that happened, or now."""
+    return min((scene.at[name] for name in names if name in scene.at),
+               default=time.monotonic())
 
 
 def freeze_parts(scene: Scene) -> dict[str, float]:
@@ -94,40 +103,44 @@ def freeze_parts(scene: Scene) -> dict[str, float]:
     phase                        parts
     approach, quiesce            needs, drain-timeout
     stop, drain, device-stop     needs, drain-timeout, channel
-    save                         needs, drain-timeout, anchor or channel
-    hold                         needs, held
-    post-copy active             needs, channel
+    save                         needs, drain-timeout, anchor
+    hold                         needs, drain-timeout, held
+    post-copy active             needs, drain-timeout, channel
 
     drain-timeout  if it is set: what the stopped guest waits for its disks
-    channel        if the fault is one of the channel: it lasts as long as the
-                   fault does, or until the cancel, since the guest is stopped
-                   and what it needs is on the other side.  Before that, the
-                   guest is not stopped as long as the channel takes nothing.
-    anchor         what made the phase last: management's turn, a slow cable
+    channel        if the fault is one of the channel, it lasts as long as the
+                   fault, or until the cancel: the guest is stopped, and what it
+                   needs is on the other side.  In approach and quiesce it is
+                   not stopped as long as the channel takes nothing.  In
+                   post-copy it waits for pages that are in the channel, also
+                   if there is another one for pages that are asked for.
+    anchor         what made the phase last: management's turn and a slow
+                   channel, until it was fast again, or until the cancel
     held           until somebody decided
+    TCP            a sender that got no answer tries again after as long again
     """
     cell, at = scene.cell, scene.at
     parts = {'needs': NEEDS_MS}
     if c.DRAIN_TIMEOUT in scene.features:
         parts['drain-timeout'] = DRAIN_TIMEOUT_MS
-    decided = min(at[name] for name in ('over', 'cancel', 'commit', 'lost')
-                  if name in at)
-    since = stood_still(scene) or at['fault']
+    is_channel = cell.fault in c.CHANNEL_FAULTS
+    fault_ms = (_ended(scene, 'over', 'lost') - at['fault']) * 1000
     if cell.phase == c.SAVE:
-        until = decided
-        if cell.fault not in c.CHANNEL_FAULTS and cell.action == c.WAIT:
-            until = at['let go']
-        parts['anchor'] = max(0, until - since) * 1000
+        over = 'over' if is_channel else 'let go'
+        end = _ended(scene, over, 'cancel', 'lost')
+        parts['anchor'] = (end - stood_still(scene)) * 1000
     elif cell.phase == c.HOLD:
-        decided = at.get('commit', decided)
-        parts['held'] = max(0, decided - since) * 1000
-    elif cell.fault in c.CHANNEL_FAULTS and cell.phase not in (c.APPROACH,
-                                                               c.QUIESCE):
-        parts['channel'] = max(0, decided - at['fault']) * 1000
-    if (cell.fault == c.LINK and 'over' in at and
-            cell.phase not in (c.APPROACH, c.QUIESCE) and
-            cell.action == c.WAIT):
-        parts['TCP'] = (TCP_AGAIN - 1) * (at['over'] - at['fault']) * 1000
+        end = _ended(scene, 'commit', 'cancel', 'lost')
+        parts['held'] = (end - stood_still(scene)) * 1000
+    elif cell.phase == c.ACTIVE:
+        if is_channel:
+            parts['channel'] = fault_ms
+    elif is_channel and cell.phase in (c.STOP, c.DRAIN, c.DEVICE_STOP):
+        end = _ended(scene, 'over', 'cancel')
+        parts['channel'] = (end - at['fault']) * 1000
+    if (cell.fault == c.LINK and cell.action == c.WAIT and
+            cell.phase in (c.STOP, c.DRAIN, c.DEVICE_STOP, c.SAVE)):
+        parts['TCP'] = fault_ms
     return parts
 
 

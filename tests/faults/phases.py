@@ -117,7 +117,8 @@ class DeviceStop(Phase):
         self._order(f'serial GET_VRING_BASE:{RING_US}')
 
     async def let_go(self):
-        if self.scene.cell.fault != c.BACKEND_KILLED:
+        # One that is stopped does not obey, and one that is dead neither.
+        if self.scene.cell.fault not in c.BACKEND_FAULTS:
             await asyncio.to_thread(self._order, 'off')
 
 
@@ -167,6 +168,8 @@ class Active(Hold):
             await scene.until_status('active')
             await scene.source.execute('migrate-start-postcopy')
         await scene.until_status('postcopy-active')
+        # Without postcopy-ready the source says so before there is a guest.
+        await scene.destination.wait_event('RESUME', 30)
 
     async def go_on(self):
         await self.scene.set(max_postcopy_bandwidth=NO_LIMIT)

@@ -25,6 +25,7 @@ from cell import (DRAIN_TIMEOUT, HOLD, INFLIGHT_FREE,
                   ITERATION_LIMIT, PARALLEL, PIPE, READY, RETURN_PATH,
                   SAVE, Cell)
 from gate import NbdGate
+from machine import RunDelay
 from netns import Cable
 import qmp
 from reader import Reader, reader_of
@@ -93,6 +94,7 @@ class Scene:
         self.reader: Reader | None = None
         self.sims: dict[Vm, VhostSim] = {}
         self.heart: Heart = None
+        self.delays: list[RunDelay] = []
         self._oob: dict[Vm, qmp.Connection] = {}
         self._sockets = socket_directory(directory)
         self._stack: AsyncExitStack | None = None
@@ -166,6 +168,8 @@ class Scene:
         if sim:
             self.sims[vm] = sim
         await stack.enter_async_context(vm)
+        self.delays.append(stack.enter_context(
+            RunDelay(vm.process.popen.pid)))
         # Now: later on the main loop may not be there to greet.
         self._oob[vm] = await asyncio.to_thread(
             qmp.connect, f'{self._sockets}/{name}-oob.sock', BOOTS_WITHIN_S,

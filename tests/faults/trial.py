@@ -8,8 +8,8 @@ import time
 
 import cell as c
 import limits
+from machine import Lateness
 from faults import FAULTS, Fault
-from gate import Lateness
 from netns import NetworkError
 from phases import PHASES, Phase
 from recover import recover
@@ -162,6 +162,7 @@ class Trial:
                                 time.monotonic()))
         if self.cell.fault == c.LINK and self.cell.phase == c.ACTIVE:
             await recover(scene, self._end_fault)
+            scene.note('recovered')
         await self._end_fault()
         await self.phase.go_on()
         await self._until_end()
@@ -279,12 +280,15 @@ class Trial:
                 self._fail(f'heartbeat {text}')
 
     def _outages(self) -> list[tuple[float, float]]:
-        """When the destination's process itself could not answer."""
+        """When the destination could not answer, by what the fault is."""
         at = self.scene.at
         if self.cell.fault == c.KILLED:
             return [(at['fault'], float('inf'))]
         if self.cell.fault == c.PEER:
             return [(at['fault'], at.get('over', float('inf')))]
+        if self.cell.fault == c.LINK and self.cell.phase == c.ACTIVE:
+            # A guest that waits for a page has the BQL: as documented.
+            return [(at['fault'], at.get('recovered', float('inf')))]
         return []
 
     def _measure(self):
@@ -302,7 +306,7 @@ class Trial:
         if {'over', 'cancel', 'lost'} & set(scene.at):
             result.measures.append(limits.freeze(scene, end))
         for measure in result.measures:
-            measure.look_for_blame(self.lateness)
+            measure.look_for_blame(self.lateness, scene.delays)
             if measure.is_exceeded:
                 self._fail(str(measure))
 

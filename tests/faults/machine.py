@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Was it the machine?  How long processes were kept waiting for a CPU
+
+Two witnesses.  One is a process that wants next to nothing, see late: when it is
+late, anybody may have been.  The other is the kernel's account of each of QEMU's
+threads: for how long it could have run, and had no CPU.  An answer of the monitor
+takes the main thread, the monitor's, and one that has the BQL.
+"""
+
+from pathlib import Path
+import subprocess
+import threading
+import time
+
+HERE = Path(__file__).resolve().parent
+PERIOD_S = 0.02
+MONITOR = 'mon_iothread'
+
+
+class Lateness:
+    """How late the process was that wants next to nothing."""
+
+    def __init__(self):
+        self.seen: list[tuple[float, float]] = []
+        self._process: subprocess.Popen | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            [str(HERE / 'late')], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self._process.stdout.readline()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return self
+
+    def _read(self):
+        for line in self._process.stdout:
+            at, delay = line.split()
+            self.seen.append((float(at), float(delay)))
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._thread.join()
+        self._process.stdout.close()
+
+    def total(self, start: float, end: float) -> float:
+        """For how many seconds of this interval it was kept waiting."""
+        return sum(max(0, min(at, end) - max(at - delay, start))
+                   for at, delay in self.seen)
+
+
+class RunDelay:
+    """For how long the threads of a process waited for a CPU."""
+
+    def __init__(self, pid: int):
+        self._task = Path(f'/proc/{pid}/task')
+        self._pid = str(pid)
+        self._names: dict[str, str] = {}
+        self._seen: list[tuple[float, dict[str, int]]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stopping.wait(PERIOD_S):
+            delays = {}
+            for path in self._task.glob('*'):
+                try:
+                    delays[path.name] = int(
+                        (path / 'schedstat').read_text().split()[1])
+                    if path.name not in self._names:
+                        self._names[path.name] = (
+                            path / 'comm').read_text().strip()
+                except (OSError, IndexError):   # a thread that has ended
+                    pass
+            self._seen.append((time.monotonic(), delays))
+
+    def total(self, start: float, end: float) -> float:
+        """In seconds: the main thread, the monitor's, and the worst of others.
+
+        These wait for each other, the others next to each other.
+        """
+        before = [d for at, d in self._seen if at <= start][-1:]
+        after = [d for at, d in self._seen if at >= end][:1]
+        before = before or [d for _, d in self._seen[:1]]
+        after = after or [d for _, d in self._seen[-1:]]
+        if not before or not after:
+            return 0
+        waited = {tid: (delay - before[0].get(tid, delay)) / 1e9
+                  for tid, delay in after[0].items()}
+        chain = [tid for tid in waited
+                 if tid == self._pid or MONITOR in self._names[tid]]
+        others = [waited[tid] for tid in waited if tid not in chain]
+        return sum(waited[tid] for tid in chain) + max(others, default=0)
