@@ -7,6 +7,7 @@ threads: for how long it could have run, and had no CPU.  An answer of the monit
 takes the main thread, the monitor's, and one that has the BQL.
 """
 
+import asyncio
 from pathlib import Path
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import time
 
 HERE = Path(__file__).resolve().parent
 PERIOD_S = 0.02
+CALM_S, CALM_SHARE = 1.0, 0.02
 MONITOR = 'mon_iothread'
 
 
@@ -44,6 +46,14 @@ class Lateness:
         self._process.wait(10)
         self._thread.join()
         self._process.stdout.close()
+
+    async def calm(self, timeout: float):
+        """Until it was hardly ever late for a while; or until the timeout."""
+        deadline = time.monotonic() + timeout
+        while (now := time.monotonic()) < deadline:
+            await asyncio.sleep(CALM_S)
+            if self.total(now, now + CALM_S) < CALM_SHARE * CALM_S:
+                return
 
     def total(self, start: float, end: float) -> float:
         """For how many seconds of this interval it was kept waiting."""

@@ -23,6 +23,7 @@ import time
 
 import cell as c
 from scene import BANDWIDTH, NO_LIMIT, RATE, Missed, Scene
+from vm import until
 
 APPROACH_BANDWIDTH = 8 << 20
 POSTCOPY_BANDWIDTH = 2 << 20
@@ -168,8 +169,10 @@ class Active(Hold):
             await scene.until_status('active')
             await scene.source.execute('migrate-start-postcopy')
         await scene.until_status('postcopy-active')
-        # Without postcopy-ready the source says so before there is a guest.
-        await scene.destination.wait_event('RESUME', 30)
+        # Without postcopy-ready the source says so before there is a guest,
+        # and RESUME is said before its devices are started.
+        beats = scene.destination.serial.beats
+        await until(lambda: beats, 30, 'the guest to run at the destination')
 
     async def go_on(self):
         await self.scene.set(max_postcopy_bandwidth=NO_LIMIT)

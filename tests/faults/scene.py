@@ -305,7 +305,11 @@ class Scene:
 
     async def state_of(self, vm: Vm) -> str:
         """Its run state, or that it is gone."""
-        if not vm.process.running:
-            return 'gone'
-        status = await asyncio.wait_for(vm.execute('query-status'), 10)
-        return status['status']
+        if vm.process.running:
+            try:
+                return (await vm.execute('query-status', timeout=10))['status']
+            except HarnessError:
+                # It may be about to end.
+                await until(lambda: not vm.process.running, 5,
+                            f'{vm.name} to answer, or to end')
+        return 'gone'

@@ -24,6 +24,8 @@ def _ms(result: Result, name: str) -> str:
 def verdict(result: Result) -> str:
     if result.missed:
         return 'missed'
+    if result.is_excused:
+        return 'FAIL, busy'
     return 'ok' if result.is_good else 'FAIL'
 
 

@@ -144,9 +144,10 @@ class Trial:
         seen = await self.phase.look()
         self.result.evidence, self.result.seen = evidence, seen
         # Whoever is dead may have been noticed by now.
-        if seen != self.cell.phase and not (
-                self.cell.fault == c.KILLED and
+        if (self.cell.fault == c.KILLED and
                 self.scene.ended_after(self.scene.at['fault'])):
+            self.result.seen = f'{self.cell.phase}, ended'
+        elif seen != self.cell.phase:
             raise Missed(f'the fault came in {seen}')
 
     async def _wait(self):
@@ -210,7 +211,8 @@ class Trial:
             raise Missed('the guest had been given away before the cancel')
         beat = await until(
             lambda: next((b for b in scene.source.serial.beats[-50:]
-                          if b.at >= event.at), None),
+                          if b.at >= max(event.at, scene.at['cancel'])),
+                         None),
             30, 'the guest to beat at the source')
         self._add_answer('migrate_cancel took effect', limits.CANCEL_MS,
                          beat.at)
@@ -232,6 +234,9 @@ class Trial:
 
     async def _conclude(self):
         await self._end_fault()
+        if self.cell.action == c.CANCEL and self.cell.phase != c.ACTIVE:
+            await self.phase.let_go()
+        self.scene.gate.free()
         ends, owner = self._wanted()
         if self.result.end not in ends:
             self._fail(f'the migration has {self.result.end}: '
