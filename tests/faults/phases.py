@@ -130,6 +130,7 @@ class Save(Phase):
         scene = self.scene
         await scene.until_status('pre-switchover')
         if scene.cell.fault == c.PIPE:
+            scene.note('fault')
             scene.reader.stop()
         else:
             scene.cable.a.set_rate(SLOW_RATE, SLOW_BURST)

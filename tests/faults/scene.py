@@ -21,7 +21,7 @@ from pathlib import Path
 import shutil
 import time
 
-from cell import (DRAIN_TIMEOUT, HOLD, INFLIGHT_FREE,
+from cell import (APPROACH, DRAIN_TIMEOUT, HOLD, INFLIGHT_FREE,
                   ITERATION_LIMIT, PARALLEL, PIPE, READY, RETURN_PATH,
                   SAVE, Cell)
 from gate import NbdGate
@@ -46,6 +46,8 @@ BUFFERS = '4096 32768 65536'
 PORT = 4444                     # and the next one, for the return path
 BOOTS_WITHIN_S = 90
 ANSWERS_WITHIN_S = 4            # the monitor; after that the cell has failed
+# Phases as an unpatched QEMU shows them
+UNPATCHED = {'active': APPROACH, 'device': SAVE}
 ENDS = {'completed', 'failed', 'cancelled'}
 
 # What the guest does: disk requests, memory that is written, heartbeats
@@ -258,8 +260,10 @@ class Scene:
         except asyncio.TimeoutError:
             raise Silent('the source does not answer query-migrate within '
                          f'{ANSWERS_WITHIN_S} s') from None
-        return (info.get('status', 'none'),
-                info.get('switchover', {}).get('phase', ''), info)
+        status = info.get('status', 'none')
+        if 'switchover' in info:
+            return status, info['switchover']['phase'], info
+        return status, UNPATCHED.get(status, ''), info
 
     async def until_phase(self, phase: str, timeout: float = 30) -> dict:
         """Until the source is in it; return query-migrate's answer."""

@@ -124,7 +124,7 @@ class Trial:
             await self._wait()
 
     async def _begin_fault(self):
-        self.scene.at.setdefault('fault', time.monotonic())
+        self.scene.note('fault')
         self.is_there = True
         await self.fault.begin()
 
