@@ -104,8 +104,8 @@ docs:
 .PHONY: clean
 clean:
 	rm -rf build/patched build/stock build/asan build/tsan build/prefix
-	rm -rf build/docs build/guest build/demo build/bench build/logs
-	rm -rf build/series build/soak build/tmp
+	rm -rf build/docs build/guest build/demo build/bench build/faults
+	rm -rf build/logs build/series build/soak build/tmp
 	rm -f build/qemu-* build/upstream-tests.*
 
 .PHONY: distclean
