@@ -6,9 +6,9 @@ QMP answers     100 ms, always, on either side; except while the process itself
 migrate_cancel  500 ms until the migration is cancelled and the guest beats
 guest silent    the sum of freeze_parts()
 
-A limit that was exceeded counts, unless the machine kept processes waiting at the
-same time, for half of the excess or more (see machine.py).  Then the cell is
-repeated: no limit is ever higher than it says here.
+A limit that was exceeded counts, unless the machine kept processes waiting at
+the same time, for half of the excess or more (see machine.py).  Then the cell
+is repeated: no limit is ever higher than it says here.
 """
 
 from dataclasses import dataclass, field
@@ -109,9 +109,9 @@ def freeze_parts(scene: Scene) -> dict[str, float]:
 
     drain-timeout  if it is set: what the stopped guest waits for its disks
     channel        if the fault is one of the channel, it lasts as long as the
-                   fault, or until the cancel: the guest is stopped, and what it
-                   needs is on the other side.  In approach and quiesce it is
-                   not stopped as long as the channel takes nothing.  In
+                   fault, or until the cancel: the guest is stopped, and what
+                   it needs is on the other side.  In approach and quiesce it
+                   is not stopped as long as the channel takes nothing.  In
                    post-copy it waits for pages that are in the channel, also
                    if there is another one for pages that are asked for.
     anchor         what made the phase last: management's turn and a slow

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Was it the machine?  How long processes were kept waiting for a CPU
 
-Two witnesses.  One is a process that wants next to nothing, see late: when it is
-late, anybody may have been.  The other is the kernel's account of each of QEMU's
-threads: for how long it could have run, and had no CPU.  An answer of the monitor
-takes the main thread, the monitor's, and one that has the BQL.
+Two witnesses.  One is a process that wants next to nothing, see late: when it
+is late, anybody may have been.  The other is the kernel's account of each of
+QEMU's threads: for how long it could have run, and had no CPU.  An answer of
+the monitor takes the main thread, the monitor's, and one that has the BQL.
 """
 
 import asyncio

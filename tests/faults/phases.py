@@ -124,7 +124,7 @@ class DeviceStop(Phase):
 
 
 class Save(Phase):
-    """The guest is stopped, management has its turn, and the cable gets slow."""
+    """The guest is stopped, management has its turn, the cable gets slow."""
 
     async def reach(self):
         scene = self.scene

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Post-copy that was interrupted, and is taken up again
 
-What a management layer does that has noticed that the network is gone: it pauses
-the migration on both sides, waits for the network, and gives new addresses.  The
-destination is told out of band: its main loop may wait for the guest, which waits
-for a page.
+What a management layer does that has noticed that the network is gone: it
+pauses the migration on both sides, waits for the network, and gives new
+addresses.  The destination is told out of band: its main loop may wait for the
+guest, which waits for a page.
 """
 
 import asyncio

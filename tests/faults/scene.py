@@ -10,8 +10,8 @@
 The hosts are network namespaces, with a cable between them.  With a pipe they
 are this host, and the source writes to "cat", which writes to a FIFO.
 
-The buffers of sockets are small, so that a channel that takes nothing is noticed
-at once and not after some megabytes.
+The buffers of sockets are small, so that a channel that takes nothing is
+noticed at once and not after some megabytes.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ DOWNTIME_MS = 100
 QUIESCE_WINDOW_MS = 1000        # a second, so that it can be hit
 ITERATION_LIMIT_MS = 20
 NO_LIMIT = 1 << 40              # bytes per second
-# A destination that gets more than it can load does not answer meanwhile: QEMU's
-# loading looks at the main loop when there is nothing to load.
+# A destination that gets more than it can load does not answer meanwhile:
+# QEMU's loading looks at the main loop when there is nothing to load.
 BANDWIDTH = 40 << 20
 RATE = '1gbit'
 BUFFERS = '4096 32768 65536'
