@@ -6,7 +6,7 @@ away when the fault is there (let_go()), or when it is over (go_on()).
 
 phase             made to last by                            known by
 approach          little bandwidth                           query-migrate
-quiesce           writes that take 400 ms, window 1000 ms    query-migrate
+quiesce           requests that take 400 ms, window 1000 ms  query-migrate
 stop              a write that hangs, drain-timeout          the event
 device-stop       a backend that takes 150 ms per ring       query-migrate
 drain             a write that hangs, drain-timeout          query-migrate
@@ -27,7 +27,7 @@ from vm import until
 
 APPROACH_BANDWIDTH = 8 << 20
 POSTCOPY_BANDWIDTH = 2 << 20
-WRITE_LATENCY_MS = 400
+LATENCY_MS = 400
 RING_US = 150000
 SLOW_RATE, SLOW_BURST = '400kbit', '3kb'
 STATUS = {c.ACTIVE: 'postcopy-active'}
@@ -70,7 +70,10 @@ class Approach(Phase):
 
 class Quiesce(Phase):
     async def prepare(self):
-        self.scene.gate.latency(WRITE_LATENCY_MS, 'write')
+        # Requests that all take as long are in step, so all of one kind.
+        if self.scene.cell.fault == c.READ:
+            await self.scene.source.serial.command('mode read')
+        self.scene.gate.latency(LATENCY_MS, 'read', 'write')
 
     async def go_on(self):
         self.scene.gate.free()
@@ -117,7 +120,15 @@ class DeviceStop(Phase):
     async def prepare(self):
         self._order(f'serial GET_VRING_BASE:{RING_US}')
 
+    async def reach(self):
+        await super().reach()
+        # One that is dead is not waited for: so that there is time to cancel.
+        if self.scene.cell.fault == c.BACKEND_KILLED:
+            self.scene.cable.a.set_rate(SLOW_RATE, SLOW_BURST)
+
     async def let_go(self):
+        if self.scene.cell.fault == c.BACKEND_KILLED:
+            self.scene.cable.a.set_rate(RATE)
         # One that is stopped does not obey, and one that is dead neither.
         if self.scene.cell.fault not in c.BACKEND_FAULTS:
             await asyncio.to_thread(self._order, 'off')

@@ -143,12 +143,20 @@ class Trial:
             await asyncio.sleep(0.001)
         seen = await self.phase.look()
         self.result.evidence, self.result.seen = evidence, seen
-        # Whoever is dead may have been noticed by now.
-        if (self.cell.fault == c.KILLED and
-                self.scene.ended_after(self.scene.at['fault'])):
-            self.result.seen = f'{self.cell.phase}, ended'
-        elif seen != self.cell.phase:
-            raise Missed(f'the fault came in {seen}')
+        if seen != self.cell.phase:
+            if not self._has_effect(seen):
+                raise Missed(f'the fault came in {seen}')
+            self.result.seen = f'{self.cell.phase}, left'
+
+    def _has_effect(self, seen: str) -> bool:
+        """Has the fault itself ended the phase?
+
+        Whoever is dead may have been noticed, and is not waited for.
+        """
+        if self.cell.fault == c.KILLED:
+            return self.scene.ended_after(self.scene.at['fault'])
+        return (self.cell.fault == c.BACKEND_KILLED and
+                self.cell.phase == c.DEVICE_STOP and seen in (c.DRAIN, c.SAVE))
 
     async def _wait(self):
         scene = self.scene
