@@ -64,6 +64,11 @@ class Approach(Phase):
     async def prepare(self):
         await self.scene.set(max_bandwidth=APPROACH_BANDWIDTH)
 
+    async def reach(self):
+        # Before that, backends are told to log what they write.
+        await self.scene.until_status('active')
+        await super().reach()
+
     async def let_go(self):
         await self.scene.set(max_bandwidth=BANDWIDTH)
 
