@@ -41,6 +41,9 @@ NEEDED_BY_FAULT = {
 NEEDED_BY_PHASE = {
     QUIESCE: {INFLIGHT_FREE}, STOP: {DRAIN_TIMEOUT}, DRAIN: {DRAIN_TIMEOUT},
     DEVICE_STOP: {DRAIN_TIMEOUT, PARALLEL}, HOLD: {READY}}
+# Without these there is no such phase, or no event that tells of it.
+NECESSARY = {QUIESCE: INFLIGHT_FREE, DEVICE_STOP: PARALLEL, STOP: READY,
+             HOLD: READY}
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,18 @@ class Cell:
         return (self.mode == TOGETHER or self.fault in BACKEND_FAULTS or
                 self.phase == DEVICE_STOP)
 
-    def does_not_apply(self) -> str:
-        """Why there is no such cell; or nothing."""
+    def does_not_apply(self, known: set[str]) -> str:
+        """Why a QEMU that knows these features has no such cell; or nothing.
+
+        With all of them there is none: see the documentation for cells in
+        which the outcome is of its own kind.
+        """
+        lacks = NECESSARY.get(self.phase)
+        if lacks and lacks not in known:
+            return f'without {lacks} there is no phase {self.phase}'
+        is_one_way = self.fault == PIPE and RETURN_PATH not in known
+        if is_one_way and self.is_postcopy:
+            return 'without a return path there is no post-copy over a pipe'
         return ''
 
     def matches(self, pattern: str) -> bool:

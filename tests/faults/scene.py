@@ -21,7 +21,7 @@ from pathlib import Path
 import shutil
 import time
 
-from cell import (APPROACH, DRAIN_TIMEOUT, HOLD, INFLIGHT_FREE,
+from cell import (APPROACH, DRAIN_TIMEOUT, INFLIGHT_FREE,
                   ITERATION_LIMIT, PARALLEL, PIPE, READY, RETURN_PATH,
                   SAVE, Cell)
 from gate import NbdGate
@@ -40,7 +40,7 @@ ITERATION_LIMIT_MS = 20
 NO_LIMIT = 1 << 40              # bytes per second
 # A destination that gets more than it can load does not answer meanwhile:
 # QEMU's loading looks at the main loop when there is nothing to load.
-BANDWIDTH = 40 << 20
+BANDWIDTH = 25 << 20
 RATE = '1gbit'
 BUFFERS = '4096 32768 65536'
 PORT = 4444                     # and the next one, for the return path
@@ -58,6 +58,10 @@ MEMORY = '192M'
 
 class Missed(Exception):
     """The fault did not come in the phase in which it was to come."""
+
+
+class DoesNotApply(Exception):
+    """There is no such cell, with this QEMU."""
 
 
 class Silent(HarnessError):
@@ -187,8 +191,9 @@ class Scene:
                 'query-qmp-schema')):
             known.add(RETURN_PATH)
         self.features = frozenset(self.cell.features & known)
-        if READY not in known and self.cell.phase == HOLD:
-            raise HarnessError('this QEMU has no postcopy-ready')
+        why = self.cell.does_not_apply(known)
+        if why:
+            raise DoesNotApply(why)
 
     async def _set_up(self):
         both, parameters = ['events'], {'downtime-limit': DOWNTIME_MS,
