@@ -104,7 +104,7 @@ def freeze_parts(scene: Scene) -> dict[str, float]:
     approach, quiesce            needs, drain-timeout
     stop, drain, device-stop     needs, drain-timeout, channel
     save                         needs, drain-timeout, anchor
-    hold                         needs, drain-timeout, held
+    hold                         needs, drain-timeout, held, TCP
     post-copy active             needs, drain-timeout, channel
 
     drain-timeout  if it is set: what the stopped guest waits for its disks
@@ -139,7 +139,7 @@ def freeze_parts(scene: Scene) -> dict[str, float]:
         end = _ended(scene, 'over', 'cancel')
         parts['channel'] = (end - at['fault']) * 1000
     if (cell.fault == c.LINK and cell.action == c.WAIT and
-            cell.phase in (c.STOP, c.DRAIN, c.DEVICE_STOP, c.SAVE)):
+            cell.phase in (c.STOP, c.DRAIN, c.DEVICE_STOP, c.SAVE, c.HOLD)):
         parts['TCP'] = fault_ms
     return parts
 
