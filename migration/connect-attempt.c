@@ -18,13 +18,19 @@
 static QIOChannel *current;
 static GSList *forgotten;
 
-/* Beside the main channel */
+/*
+ * Beside the main channel. Counted: the list has it, and so has the task that
+ * connects it.
+ */
 typedef struct Further {
     QIOChannel *ioc;
+    QIOTaskFunc func;
+    void *opaque;
+    bool is_connecting;
     bool given_up;
 } Further;
 
-/* The list and what is in it. Each holds a reference. */
+/* The list and what is in it */
 static QemuMutex further_lock;
 static GSList *further;
 
@@ -77,13 +83,65 @@ bool migration_attempt_take(QIOChannel *ioc)
     return false;
 }
 
-void migration_attempt_add(QIOChannel *ioc)
+static void further_clear(void *opaque)
 {
-    Further *f = g_new0(Further, 1);
+    Further *f = opaque;
 
-    f->ioc = QIO_CHANNEL(object_ref(OBJECT(ioc)));
-    QEMU_LOCK_GUARD(&further_lock);
-    further = g_slist_prepend(further, f);
+    object_unref(OBJECT(f->ioc));
+}
+
+static void further_unref(void *opaque)
+{
+    g_atomic_rc_box_release_full(opaque, further_clear);
+}
+
+/* The task's callback, in the main loop */
+static void further_connected(QIOTask *task, gpointer opaque)
+{
+    Further *f = opaque;
+
+    WITH_QEMU_LOCK_GUARD(&further_lock) {
+        if (f->given_up) {
+            trace_migration_attempt_late(f->ioc);
+            return;
+        }
+        f->is_connecting = false;
+    }
+    f->func(task, f->opaque);
+}
+
+/* In place of further_connected() */
+static void further_report(void *opaque, void *unused)
+{
+    Further *f = opaque;
+    QIOTask *task = qio_task_new(OBJECT(f->ioc), f->func, f->opaque, NULL);
+    Error *err = NULL;
+
+    error_setg(&err, "the channel was given up while it was connecting");
+    qio_task_set_error(task, err);
+    qio_task_complete(task);
+    qio_task_free(task);
+}
+
+void migration_attempt_connect(QIOChannelSocket *sioc, SocketAddress *addr,
+                               QIOTaskFunc func, void *opaque)
+{
+    Further *f = g_atomic_rc_box_new0(Further);
+
+    f->ioc = QIO_CHANNEL(object_ref(OBJECT(sioc)));
+    f->func = func;
+    f->opaque = opaque;
+    f->is_connecting = true;
+    WITH_QEMU_LOCK_GUARD(&further_lock) {
+        further = g_slist_prepend(further, f);
+    }
+    qio_channel_socket_connect_async(sioc, addr, further_connected,
+                                     g_atomic_rc_box_acquire(f), further_unref,
+                                     NULL);
+    /* Either we see that it is cancelled, or who cancels it sees the channel */
+    if (migrate_get_current()->state == MIGRATION_STATUS_CANCELLING) {
+        migration_attempt_give_up();
+    }
 }
 
 static gint is_of(gconstpointer f, gconstpointer ioc)
@@ -118,27 +176,36 @@ bool migration_attempt_remove(QIOChannel *ioc)
     }
     f = link->data;
     wanted = !f->given_up;
-    if (!wanted) {
+    if (!wanted && !f->is_connecting) {
         trace_migration_attempt_late(ioc);
     }
     further = g_slist_delete_link(further, link);
-    object_unref(OBJECT(f->ioc));
-    g_free(f);
+    further_unref(f);
     return wanted;
 }
 
 void migration_attempt_give_up(void)
 {
-    GSList *link;
+    GSList *link, *connecting = NULL;
 
-    QEMU_LOCK_GUARD(&further_lock);
-    for (link = further; link; link = link->next) {
-        Further *f = link->data;
+    WITH_QEMU_LOCK_GUARD(&further_lock) {
+        for (link = further; link; link = link->next) {
+            Further *f = link->data;
 
-        if (!f->given_up) {
+            if (f->given_up) {
+                continue;
+            }
             trace_migration_attempt_forget(f->ioc);
             f->given_up = true;
-            qio_channel_shutdown(f->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
+            if (f->is_connecting) {
+                connecting = g_slist_prepend(connecting,
+                                             g_atomic_rc_box_acquire(f));
+            } else {
+                qio_channel_shutdown(f->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
+            }
         }
     }
+    /* What is called takes them from the list */
+    g_slist_foreach(connecting, further_report, NULL);
+    g_slist_free_full(connecting, further_unref);
 }

@@ -17,7 +17,7 @@
  * that post-copy's pages have to themselves. Nobody else knows of them as long
  * as they are on their way. They are from any thread:
  *
- *   migration_attempt_add      from socket.c
+ *   migration_attempt_connect  from socket.c
  *   migration_attempt_secure   from tls.c
  *   migration_attempt_remove   from multifd.c and postcopy-ram.c
  *   migration_attempt_give_up  from cancel.c
@@ -28,7 +28,7 @@
 #ifndef QEMU_MIGRATION_CONNECT_ATTEMPT_H
 #define QEMU_MIGRATION_CONNECT_ATTEMPT_H
 
-#include "io/channel.h"
+#include "io/channel-socket.h"
 
 /*
  * @ioc is connecting, or connected, with something to be done before the
@@ -48,8 +48,13 @@ void migration_attempt_forget(void);
  */
 bool migration_attempt_take(QIOChannel *ioc);
 
-/* @ioc is connecting, beside the main channel */
-void migration_attempt_add(QIOChannel *ioc);
+/*
+ * Connect @sioc to @addr, beside the main channel, and call @func with @opaque,
+ * once: in the main loop, or, if it is given up before, where that is done.
+ * Then the task has an error. @func calls migration_attempt_remove().
+ */
+void migration_attempt_connect(QIOChannelSocket *sioc, SocketAddress *addr,
+                               QIOTaskFunc func, void *opaque);
 
 /*
  * If @ioc is one of those, then it is connected now, and its handshake comes
@@ -63,7 +68,10 @@ void migration_attempt_secure(QIOChannel *ioc);
  */
 bool migration_attempt_remove(QIOChannel *ioc);
 
-/* None of them is wanted any more. Handshakes end. */
+/*
+ * None of them is wanted any more. Handshakes end. A connect() goes on in its
+ * thread, and nobody hears of it; who waits for it hears of an error now.
+ */
 void migration_attempt_give_up(void);
 
 #endif

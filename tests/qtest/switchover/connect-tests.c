@@ -8,12 +8,14 @@
  * What failing looks like: unpatched QEMU refuses the next "migrate" with
  * "duplicate yank instance", and sends the guest to the peer that was given up.
  * In the handshake its monitor is silent for as long as the peer is: "no answer
- * within 60000 ms".
+ * within 60000 ms".  With multifd: "waited 10000 ms for migrate_cancel to take
+ * effect".
  */
 
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include "switchover/connect-tests.h"
 #include "switchover/harness.h"
@@ -21,6 +23,10 @@
 
 #define NO_GUEST "-machine q35 -m 16 -S"
 #define CYCLES 100
+
+/* QEMU's default */
+#define MULTIFD_CHANNELS 2
+#define CANCEL_LIMIT_MS 500
 
 /* A peer, and what was connected to it so that nobody else can be */
 typedef struct Peer {
@@ -152,7 +158,9 @@ static void cancel(SwVM *vm)
     sw_events_forget(vm->mon);
 }
 
-static void migrate_for_real(Fixture *f, const char *args)
+/* @prepare: makes the destination ready, or NULL */
+static void migrate_for_real(Fixture *f, const char *args,
+                             void (*prepare)(SwVM *dst))
 {
     g_autofree char *path = g_build_filename(f->dir, "incoming", NULL);
     g_autofree char *dst_args = g_strdup_printf(
@@ -160,9 +168,8 @@ static void migrate_for_real(Fixture *f, const char *args)
     SwVM *dst = sw_vm_new(f->dir, "dst", NULL, dst_args);
     g_autofree char *uri = g_strdup_printf("unix:%s", path);
 
-    if (*args) {
-        sw_qmp_ok(dst->mon, "{ 'execute': 'migrate-set-parameters',"
-                  " 'arguments': { 'tls-creds': 'tls' } }");
+    if (prepare) {
+        prepare(dst);
     }
     sw_qmp_ok(dst->mon, "{ 'execute': 'migrate-incoming',"
               " 'arguments': { 'uri': %s } }", uri);
@@ -193,7 +200,7 @@ static void expect_the_other(Fixture *f, Peer *new)
     expect_stream(peer_accept(new));
     sw_status_wait(f->src->mon, "failed");
     sw_events_forget(f->src->mon);
-    migrate_for_real(f, "");
+    migrate_for_real(f, "", NULL);
     peer_down(new);
 }
 
@@ -226,6 +233,12 @@ static void test_late_error(void)
     fixture_down(&f);
 }
 
+static void use_server_creds(SwVM *dst)
+{
+    sw_qmp_ok(dst->mon, "{ 'execute': 'migrate-set-parameters',"
+              " 'arguments': { 'tls-creds': 'tls' } }");
+}
+
 /* The peer is connected, and does not say what the handshake waits for */
 static void test_handshake(void)
 {
@@ -247,7 +260,7 @@ static void test_handshake(void)
 
     args = g_strdup_printf("-object tls-creds-psk,id=tls,endpoint=server,"
                            "dir=%s", f.dir);
-    migrate_for_real(&f, args);
+    migrate_for_real(&f, args, use_server_creds);
     fixture_down(&f);
 }
 
@@ -257,12 +270,27 @@ typedef struct Counts {
     unsigned threads;
 } Counts;
 
+static Counts count(SwVM *vm)
+{
+    return (Counts) {
+        .vm = vm,
+        .fds = sw_vm_count(vm, "fd"),
+        .threads = sw_vm_count(vm, "task"),
+    };
+}
+
 static bool has_no_more(void *opaque)
 {
     Counts *before = opaque;
 
     return sw_vm_count(before->vm, "fd") <= before->fds &&
            sw_vm_count(before->vm, "task") <= before->threads;
+}
+
+static void expect_no_more(Counts *before)
+{
+    sw_wait_until(has_no_more, before, SW_WAIT_MS,
+                  "the descriptors and threads of cancelled connections to go");
 }
 
 /* However often, and with all of the connections on their way at once */
@@ -275,11 +303,7 @@ static void test_again_and_again(void)
     fixture_up(&f);
     peer_up(&slow, &f, "slow");
     peer_fill(&slow);
-    before = (Counts) {
-        .vm = f.src,
-        .fds = sw_vm_count(f.src, "fd"),
-        .threads = sw_vm_count(f.src, "task"),
-    };
+    before = count(f.src);
     for (int i = 0; i < CYCLES; i++) {
         migrate_to(f.src, slow.path);
         cancel(f.src);
@@ -288,10 +312,106 @@ static void test_again_and_again(void)
     for (int i = 0; i < CYCLES; i++) {
         expect_closed(peer_accept(&slow));
     }
-    sw_wait_until(has_no_more, &before, SW_WAIT_MS,
-                  "the descriptors and threads of cancelled connections to go");
-    migrate_for_real(&f, "");
+    expect_no_more(&before);
+    migrate_for_real(&f, "", NULL);
     peer_down(&slow);
+    fixture_down(&f);
+}
+
+/*
+ * multifd: the main channel is connected, and there is no room for another one
+ */
+
+static void use_multifd(SwVM *vm)
+{
+    sw_vm_set_capability(vm, "multifd");
+}
+
+typedef struct Pending {
+    SwVM *vm;
+    unsigned n;
+} Pending;
+
+static bool are_connecting(void *opaque)
+{
+    Pending *p = opaque;
+
+    return sw_vm_count_in_call(p->vm, SYS_connect) == p->n;
+}
+
+/* @pending: channels of other migrations that are on their way */
+static void migrate_by_multifd(Fixture *f, Peer *peer, unsigned pending)
+{
+    Pending p = { .vm = f->src, .n = pending + MULTIFD_CHANNELS };
+
+    g_assert_cmpint(listen(peer->listener, 0), ==, 0);
+    migrate_to(f->src, peer->path);
+    sw_wait_until(are_connecting, &p, SW_WAIT_MS,
+                  "the channels of multifd to connect");
+}
+
+static bool is_cancelled(void *opaque)
+{
+    SwVM *vm = opaque;
+
+    return sw_status_seen(vm->mon, "cancelled");
+}
+
+static void cancel_in_time(SwVM *vm)
+{
+    int64_t asked_us = sw_now_us();
+
+    sw_qmp_ok(vm->mon, "{ 'execute': 'migrate_cancel' }");
+    sw_wait_until(is_cancelled, vm, 10000 * sw_patience(),
+                  "migrate_cancel to take effect");
+    g_test_message("cancelled after %d ms", (int)sw_since_ms(asked_us));
+    SW_CHECK_SOON(sw_since_ms(asked_us), CANCEL_LIMIT_MS, "migrate_cancel");
+    sw_events_forget(vm->mon);
+}
+
+/* The main channel, and then the others, which come too late */
+static void expect_all_closed(Peer *peer)
+{
+    char buf[4096];
+    int fd = peer_accept(peer);
+
+    while (first_bytes(fd, buf, sizeof(buf)) > 0) {
+        continue;
+    }
+    close(fd);
+    for (int i = 0; i < MULTIFD_CHANNELS; i++) {
+        expect_closed(peer_accept(peer));
+    }
+}
+
+/*
+ * Those of one migration come about while those of the next one are on their
+ * way, and these fail after it was cancelled, too.
+ */
+static void test_multifd(void)
+{
+    Counts before;
+    Peer old, new;
+    Fixture f;
+
+    fixture_up(&f);
+    use_multifd(f.src);
+    peer_up(&old, &f, "old");
+    peer_up(&new, &f, "new");
+    before = count(f.src);
+
+    migrate_by_multifd(&f, &old, 0);
+    cancel_in_time(f.src);
+    migrate_by_multifd(&f, &new, MULTIFD_CHANNELS);
+    expect_all_closed(&old);
+    g_assert_false(sw_status_seen(f.src->mon, "active"));
+    g_assert_false(sw_status_seen(f.src->mon, "failed"));
+    cancel_in_time(f.src);
+    peer_down(&new);
+    expect_no_more(&before);
+
+    migrate_for_real(&f, "", use_multifd);
+    peer_down(&old);
     fixture_down(&f);
 }
 
@@ -302,4 +422,5 @@ void sw_add_connect_tests(void)
     g_test_add_func("/switchover/connect/handshake", test_handshake);
     g_test_add_func("/switchover/connect/again-and-again",
                     test_again_and_again);
+    g_test_add_func("/switchover/connect/multifd", test_multifd);
 }

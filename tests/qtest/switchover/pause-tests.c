@@ -49,40 +49,11 @@ static bool there_are_huge_pages(void)
            atoi(text) >= 2 * GUEST_MIB / HUGE_MIB;
 }
 
-static bool is_sending(const char *task)
-{
-    g_autofree char *path = g_strdup_printf("%s/syscall", task);
-    g_autofree char *text = NULL;
-
-    /* It may have ended */
-    return g_file_get_contents(path, &text, NULL, NULL) &&
-           atoi(text) == SYS_sendmsg;
-}
-
-/* Whether one of its threads is in sendmsg(2) */
-static bool is_anybody_sending(SwVM *vm)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/task",
-                                            (int)qtest_pid(vm->qts));
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    SW_CHECK(dir, "cannot look at %s", path);
-    while ((name = g_dir_read_name(dir))) {
-        g_autofree char *task = g_build_filename(path, name, NULL);
-
-        if (is_sending(task)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool is_stuck(SwVM *vm)
 {
     int64_t start_us = sw_now_us();
 
-    while (is_anybody_sending(vm)) {
+    while (sw_vm_count_in_call(vm, SYS_sendmsg)) {
         if (sw_since_ms(start_us) >= STUCK_MS) {
             return true;
         }

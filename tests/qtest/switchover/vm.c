@@ -267,6 +267,33 @@ unsigned sw_vm_count(SwVM *vm, const char *what)
     return n;
 }
 
+static bool is_in_call(const char *task, long number)
+{
+    g_autofree char *path = g_strdup_printf("%s/syscall", task);
+    g_autofree char *text = NULL;
+
+    /* It may have ended; one that runs says so in a word */
+    return g_file_get_contents(path, &text, NULL, NULL) &&
+           g_ascii_isdigit(*text) && atol(text) == number;
+}
+
+unsigned sw_vm_count_in_call(SwVM *vm, long number)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task",
+                                            (int)qtest_pid(vm->qts));
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
+    unsigned n = 0;
+
+    SW_CHECK(dir, "cannot look at %s", path);
+    while ((name = g_dir_read_name(dir))) {
+        g_autofree char *task = g_build_filename(path, name, NULL);
+
+        n += is_in_call(task, number);
+    }
+    return n;
+}
+
 /* Field 4, after a name that may contain anything */
 static int parent_of(const char *pid)
 {

@@ -79,6 +79,9 @@ void sw_vm_wait_state(SwVM *vm, const char *run_state);
 /* How many "fd" (descriptors) or "task" (threads) its process has */
 unsigned sw_vm_count(SwVM *vm, const char *what);
 
+/* How many of its threads are in system call @number, such as SYS_sendmsg */
+unsigned sw_vm_count_in_call(SwVM *vm, long number);
+
 /* Processes that it has started, and that it has not waited for */
 unsigned sw_vm_children(SwVM *vm);
 
