@@ -42,19 +42,17 @@ static int64_t patience(void)
            bql_locked() ? due.bql_until_ns : iterations_deadline();
 }
 
-/*
- * One wait until get_clock() is @until_ns. Returns whether a channel is ready
- * or, with @sync, how many channels have to be waited for then.
- */
-static int wait_once(bool sync, int64_t until_ns)
+/* One wait until get_clock() is @until_ns. Returns for how many ms at most. */
+static int wait_begin(int64_t until_ns)
 {
     int ms = migration_stall_wait_begin(&due.stall, until_ns);
-    int ret;
 
-    ms = ms < 0 ? INT_MAX : ms;
-    ret = sync ? multifd_send_sync_wait(ms) : multifd_send_wait_ready(ms);
+    return ms < 0 ? INT_MAX : ms;
+}
+
+static void wait_end(void)
+{
     migration_stall_wait_end(&due.stall, 0);
-    return ret;
 }
 
 static bool wait_for_room(int64_t until_ns)
@@ -62,7 +60,8 @@ static bool wait_for_room(int64_t until_ns)
     bool ready = multifd_send_wait_ready(0);
 
     while (!ready && get_clock() < until_ns) {
-        ready = wait_once(false, until_ns);
+        ready = multifd_send_wait_ready(wait_begin(until_ns));
+        wait_end();
     }
     if (ready) {
         migration_stall_end(&due.stall, 0);
@@ -81,7 +80,8 @@ static int wait_for_sync(int64_t until_ns)
             if (get_clock() >= until_ns) {
                 break;
             }
-            left = wait_once(true, until_ns);
+            left = multifd_send_sync_wait(wait_begin(until_ns));
+            wait_end();
         }
         if (left < due.channels) {
             migration_stall_end(&due.stall, 0);

@@ -170,6 +170,25 @@ static void end_in_ram(SwRig *rig)
     expect_possible(rig);
 }
 
+/* Nobody reads any more, and the switchover goes on */
+static void expect_stall_in_completion(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
+              " 'arguments': { 'state': 'pre-switchover' } }");
+    sw_wait_blocked(rig);
+    sw_probe_expect_answers(rig->src->probe);
+}
+
+/* Its data */
+static QDict *expect_stall_event(SwVM *vm, unsigned nth, bool ended)
+{
+    QDict *event = sw_event_wait(vm->mon, "MIGRATION_STALLED", nth, NULL);
+    QDict *data = qdict_get_qdict(event, "data");
+
+    g_assert(qdict_get_bool(data, "ended") == ended);
+    return data;
+}
+
 /*
  * In completion the guest does not run, but the monitor answers.  A reader that
  * goes on for @bytes stops in what is left of memory, or after it.
@@ -181,10 +200,7 @@ static SwReader *stall_in_completion(SwRig *rig, uint64_t bytes)
     sw_status_wait(rig->src->mon, "pre-switchover");
     sw_reader_stop(reader);
     sw_reader_go(reader, sw_reader_total(reader) + bytes);
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
-              " 'arguments': { 'state': 'pre-switchover' } }");
-    sw_wait_blocked(rig);
-    sw_probe_expect_answers(rig->src->probe);
+    expect_stall_in_completion(rig);
     return reader;
 }
 
@@ -366,10 +382,7 @@ static void end_socket_completion(SwRig *rig)
     sw_rig_migrate(rig);
     sw_status_wait(rig->src->mon, "pre-switchover");
     sw_proxy_stall(rig->proxy, SW_TO_DESTINATION);
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
-              " 'arguments': { 'state': 'pre-switchover' } }");
-    sw_wait_blocked(rig);
-    sw_probe_expect_answers(rig->src->probe);
+    expect_stall_in_completion(rig);
     sw_cancel(rig);
     sw_vm_wait_state(rig->src, "running");
     sw_expect_working(rig);
@@ -389,13 +402,6 @@ static void refuse_device(SwRig *rig)
     SW_CHECK_SOON(sw_since_ms(asked_us), SW_ANSWER_LIMIT_MS, "device_add");
 }
 
-static void expect_stall(SwRig *rig, unsigned nth, bool ended)
-{
-    QDict *event = sw_event_wait(rig->src->mon, "MIGRATION_STALLED", nth, NULL);
-
-    g_assert(qdict_get_bool(qdict_get_qdict(event, "data"), "ended") == ended);
-}
-
 /*
  * With waits that do not end: device_add gets no answer within 60000 ms, and no
  * event comes.  It is the same with unpatched QEMU.
@@ -408,10 +414,10 @@ static void end_multifd_ram(SwRig *rig)
     sw_rig_hasten(rig);
     sw_wait_blocked(rig);
     refuse_device(rig);
-    expect_stall(rig, 0, false);
+    expect_stall_event(rig->src, 0, false);
     sw_probe_expect_answers(rig->src->probe);
     sw_vm_thaw(rig->dst);
-    expect_stall(rig, 1, true);
+    expect_stall_event(rig->src, 1, true);
     sw_expect_completed(rig);
 }
 
@@ -420,10 +426,7 @@ static void stall_multifd_in_completion(SwRig *rig)
     sw_rig_migrate(rig);
     sw_status_wait(rig->src->mon, "pre-switchover");
     sw_vm_freeze(rig->dst);
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate-continue',"
-              " 'arguments': { 'state': 'pre-switchover' } }");
-    sw_wait_blocked(rig);
-    sw_probe_expect_answers(rig->src->probe);
+    expect_stall_in_completion(rig);
 }
 
 /* With the BQL held, and with unpatched QEMU: no answer within 60000 ms. */
@@ -457,14 +460,11 @@ static void end_multifd_completed(SwRig *rig)
 
 static void expect_event(SwVM *vm, unsigned nth, bool ended)
 {
-    QDict *event = sw_event_wait(vm->mon, "MIGRATION_STALLED", nth,
-                                 NULL);
-    QDict *data = qdict_get_qdict(event, "data");
+    QDict *data = expect_stall_event(vm, nth, ended);
 
     g_assert_cmpstr(qdict_get_str(data, "phase"), ==, "approach");
     g_assert_cmpint(qdict_get_int(data, "blocked-ms"), >=, STALL_THRESHOLD_MS);
     g_assert_cmpint(qdict_get_int(data, "bytes-queued"), >, 0);
-    g_assert(qdict_get_bool(data, "ended") == ended);
 }
 
 /*
