@@ -29,8 +29,8 @@ void migration_cancel_wake(MigrationState *s)
 
 static bool is_over(MigrationState *s)
 {
-    return s->state == MIGRATION_STATUS_CANCELLING || migrate_has_error(s) ||
-           qemu_file_get_error(s->to_dst_file);
+    return qatomic_read(&s->state) == MIGRATION_STATUS_CANCELLING ||
+           migrate_has_error(s) || qemu_file_get_error(s->to_dst_file);
 }
 
 bool migration_cancel_wait(MigrationState *s, QemuSemaphore *sem)

@@ -83,6 +83,12 @@ bool migration_attempt_take(QIOChannel *ioc)
     return false;
 }
 
+static bool is_cancelled(void)
+{
+    return qatomic_read(&migrate_get_current()->state) ==
+           MIGRATION_STATUS_CANCELLING;
+}
+
 static void further_clear(void *opaque)
 {
     Further *f = opaque;
@@ -139,7 +145,7 @@ void migration_attempt_connect(QIOChannelSocket *sioc, SocketAddress *addr,
                                      g_atomic_rc_box_acquire(f), further_unref,
                                      NULL);
     /* Either we see that it is cancelled, or who cancels it sees the channel */
-    if (migrate_get_current()->state == MIGRATION_STATUS_CANCELLING) {
+    if (is_cancelled()) {
         migration_attempt_give_up();
     }
 }
@@ -155,9 +161,7 @@ void migration_attempt_secure(QIOChannel *ioc)
 
     QEMU_LOCK_GUARD(&further_lock);
     link = g_slist_find_custom(further, ioc, is_of);
-    if (link && (((Further *)link->data)->given_up ||
-                 migrate_get_current()->state ==
-                 MIGRATION_STATUS_CANCELLING)) {
+    if (link && (((Further *)link->data)->given_up || is_cancelled())) {
         qio_channel_shutdown(ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
     }
 }

@@ -275,7 +275,7 @@ bool postcopy_ready_negotiate(MigrationState *s, Error **errp)
     }
     /* It reads the ping only if it agrees with our capabilities */
     while (qemu_sem_timedwait(pong, POSTCOPY_READY_POLL_MS)) {
-        if (s->state == MIGRATION_STATUS_CANCELLING) {
+        if (qatomic_read(&s->state) == MIGRATION_STATUS_CANCELLING) {
             return true;
         }
         if (postcopy_ready_rp_ended()) {
