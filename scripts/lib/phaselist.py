@@ -101,7 +101,7 @@ class PhaseList:
         return self._before(len(self.phases))
 
     def _span(self, name: str) -> tuple[float, float | None] | None:
-        """From the first begin of a phase to its last end, if it has ended."""
+        """From the first beginning of a phase to its last end, if it has ended."""
         indices = [i for i, (phase, _) in enumerate(self.phases)
                    if phase == name]
         if self.current == name and not self.over:

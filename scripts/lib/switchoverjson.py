@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A migration as two monitors told it, for other programs
 
-Times are seconds from the begin of the migration, each with its uncertainty.
+Times are seconds from the beginning of the migration, each with its uncertainty.
 """
 
 from hostclock import Moment

@@ -167,7 +167,7 @@ def draw_iterations(axes, recorder: Recorder, end: float):
                   if 'iterations' not in recorder.source.members else
                   'none ended between two answers', ha='center', va='center',
                   size=8, transform=axes.get_xaxis_transform())
-    axes.set_xlabel('seconds from the begin of the migration')
+    axes.set_xlabel('seconds from the beginning of the migration')
 
 
 # ---- attempts ----------------------------------------------------------------
@@ -191,8 +191,8 @@ def draw_attempts(axes, recorder: Recorder):
                       size=8, color=FAULT if attempt.timeout else '0.2')
     axes.set_yticks(range(len(numbers)), [f'attempt {n}' for n in numbers])
     axes.set_ylim(len(numbers) - 0.4, -0.6)
-    axes.set_xlabel('ms from the begin of stop: until then the guest runs, '
-                    'from then on it stands still')
+    axes.set_xlabel('ms from the beginning of stop: until then the guest '
+                    'runs, from then on it stands still')
     low, high = axes.get_xlim()
     axes.set_xlim(low, high + 0.15 * (high - low))
     axes.axvline(0, color='0.4', linewidth=0.6)

@@ -286,7 +286,7 @@ def window_words(window: Window) -> str:
     elif window.end:
         took = f'of about {duration((window.end.at - window.begin.at) * 1e6)}'
     return f'quiesce window {took}, ' + \
-        ('nothing in flight' if window.hit else 'no success')
+        ('a hit: nothing in flight' if window.hit else 'no hit')
 
 
 def events(recorder: Recorder) -> list[str]:
@@ -378,8 +378,8 @@ def report(recorder: Recorder, brief: bool = False) -> list[str]:
     """All lines; after recorder.settle()."""
     lines = heading(recorder)
     if not brief:
-        lines += ['', 'time from the begin of the migration; ~ is uncertain by '
-                  'more than 0.5 ms', *events(recorder)]
+        lines += ['', 'time from the beginning of the migration; ~ is uncertain '
+                  'by more than 0.5 ms', *events(recorder)]
     for part in attempts(recorder), switchover(recorder):
         lines += ['', *part] if part else []
     if brief:
