@@ -13,6 +13,7 @@
  *   drain        requests are waited for, disks flushed   switchover-drain.c
  *   device-stop  VM state change handlers run             switchover.c
  *   save         disks become inactive, the rest is sent  migration.c
+ *   hold         post-copy waits for the word to run      postcopy-ready.c
  *   handover     the destination owns the guest
  *
  * Their times are kept by switchover-phases.c.  For the destination's phases
