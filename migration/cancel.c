@@ -7,7 +7,7 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "cancel.h"
-#include "connect-attempt.h"
+#include "connecting.h"
 #include "multifd.h"
 #include "qemu-file.h"
 
@@ -20,7 +20,7 @@ void migration_cancel_wake(MigrationState *s)
     assert(s->state == MIGRATION_STATUS_CANCELLING);
 
     multifd_send_cancel();
-    migration_attempt_give_up();
+    migration_connecting_give_up();
     /* In post-copy, each post stands for a page */
     if (!migration_in_postcopy()) {
         migration_make_urgent_request();
@@ -38,7 +38,7 @@ bool migration_cancel_wait(MigrationState *s, QemuSemaphore *sem)
     while (qemu_sem_timedwait(sem, SLICE_MS)) {
         if (is_over(s)) {
             /* Who would post it must not do that later */
-            migration_attempt_give_up();
+            migration_connecting_give_up();
             return false;
         }
     }

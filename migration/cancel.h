@@ -6,7 +6,7 @@
  * that is shut down. This is about all the others:
  *
  *   multifd's threads, in a channel, and who waits for them
- *   channels that are on their way (connect-attempt.h)
+ *   channels that are on their way (connecting.h)
  *   the sleep that limits the bandwidth
  *   what post-copy with a channel for its pages begins with
  *

@@ -24,7 +24,7 @@ static struct {
     bool held;                  /* there was a hold */
     bool accepted;              /* the source may have committed */
     bool committed;             /* it has */
-    bool called_off;            /* it has not, and never will */
+    bool backed_out;            /* it has not, and never will */
 } in;
 
 static void __attribute__((constructor)) postcopy_ready_incoming_init(void)
@@ -41,7 +41,7 @@ MigrationStatus postcopy_ready_listen_status(MigrationIncomingState *mis)
 int postcopy_ready_handle_hold(MigrationIncomingState *mis)
 {
     WITH_QEMU_LOCK_GUARD(&in.lock) {
-        if (in.called_off) {
+        if (in.backed_out) {
             /* The listen thread has failed meanwhile, and ends this */
             return 0;
         }
@@ -65,7 +65,7 @@ static bool postcopy_ready_accept(void)
 {
     QEMU_LOCK_GUARD(&in.lock);
 
-    if (!in.held || in.accepted || in.called_off) {
+    if (!in.held || in.accepted || in.backed_out) {
         return false;
     }
     in.accepted = true;
@@ -100,9 +100,9 @@ bool postcopy_ready_cont(Error **errp)
         return true;
     }
     QEMU_LOCK_GUARD(&in.lock);
-    if (in.called_off) {
-        error_setg(errp, "The migration was called off before the guest could "
-                   "run here: it runs at the source");
+    if (in.backed_out) {
+        error_setg(errp, "The migration was backed out of before the guest "
+                   "could run here: it runs at the source");
         return false;
     }
     return true;
@@ -139,7 +139,7 @@ bool postcopy_ready_pauses(void)
     }
     /* If it is the listen thread, it does not come back: accept nothing */
     if (!in.accepted && !qemu_in_coroutine()) {
-        in.called_off = true;
+        in.backed_out = true;
     }
     return in.accepted;
 }
@@ -153,8 +153,8 @@ static void postcopy_ready_end_bh(void *opaque)
     mis->have_listen_thread = false;
     postcopy_state_set(POSTCOPY_INCOMING_END);
 
-    error_setg(&err, "Post-copy was called off while the destination was held: "
-               "the guest runs at the source");
+    error_setg(&err, "Post-copy was backed out of while the destination was "
+               "held: the guest runs at the source");
     migrate_set_error(s, err);
     /* "device" if devices were still being loaded */
     migrate_set_state(&mis->state, mis->state, MIGRATION_STATUS_FAILED);
@@ -165,10 +165,10 @@ static void postcopy_ready_end_bh(void *opaque)
     migration_incoming_state_destroy();
 }
 
-bool postcopy_ready_called_off(MigrationIncomingState *mis)
+bool postcopy_ready_backed_out(MigrationIncomingState *mis)
 {
     WITH_QEMU_LOCK_GUARD(&in.lock) {
-        if (!in.called_off) {
+        if (!in.backed_out) {
             return false;
         }
     }

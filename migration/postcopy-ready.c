@@ -57,7 +57,7 @@ static struct {
     bool asked;                 /* somebody wants the commit */
     bool rp_ended;              /* nothing can be heard of it any more */
     bool kicked;                /* rate_limit_sem was posted by us */
-    bool called_off;
+    bool backed_out;
 
     /*
      * Atomic
@@ -94,7 +94,7 @@ void postcopy_ready_begin(MigrationState *s)
     qatomic_set(&pr.passes, 0);
 
     QEMU_LOCK_GUARD(&pr.lock);
-    pr.called_off = false;
+    pr.backed_out = false;
     pr.committed = false;
     pr.handed_over = false;
     pr.prepare_sent = false;
@@ -186,7 +186,7 @@ static void postcopy_ready_break(MigrationState *s)
 }
 
 /* The hold ends at the source, unless the commit was first.  Takes @reason. */
-static void postcopy_ready_call_off(Error *reason)
+static void postcopy_ready_back_out(Error *reason)
 {
     MigrationState *s = migrate_get_current();
     bool in_time;
@@ -194,9 +194,9 @@ static void postcopy_ready_call_off(Error *reason)
     assert(bql_locked());
 
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        in_time = pr.holding && !pr.called_off;
+        in_time = pr.holding && !pr.backed_out;
         if (in_time) {
-            pr.called_off = true;
+            pr.backed_out = true;
             postcopy_ready_kick();
         }
     }
@@ -213,7 +213,7 @@ void postcopy_ready_on_cancel(void)
     Error *reason = NULL;
 
     error_setg(&reason, "Post-copy was cancelled before the commit");
-    postcopy_ready_call_off(reason);
+    postcopy_ready_back_out(reason);
 }
 
 static void postcopy_ready_expired(void *opaque)
@@ -227,7 +227,7 @@ static void postcopy_ready_expired(void *opaque)
                "The destination did not load its devices within "
                "postcopy-ready-timeout (%" PRIu64 " ms)",
                s->parameters.postcopy_ready_timeout);
-    postcopy_ready_call_off(reason);
+    postcopy_ready_back_out(reason);
 }
 
 /* Memory changes, of which the destination has a part already */
@@ -236,7 +236,7 @@ static void postcopy_ready_reset(void *opaque)
     Error *reason = NULL;
 
     error_setg(&reason, "The guest was reset before post-copy was continued");
-    postcopy_ready_call_off(reason);
+    postcopy_ready_back_out(reason);
 }
 
 static bool postcopy_ready_rp_ended(void)
@@ -325,7 +325,7 @@ typedef struct PostcopyReadyNews {
     bool accepted;
     bool asked;
     bool rp_ended;
-    bool called_off;
+    bool backed_out;
 } PostcopyReadyNews;
 
 static PostcopyReadyNews postcopy_ready_look(void)
@@ -339,7 +339,7 @@ static PostcopyReadyNews postcopy_ready_look(void)
         qatomic_set(&pr.interrupt, false);
         news = (PostcopyReadyNews) {
             .ready = pr.ready, .accepted = pr.accepted, .asked = pr.asked,
-            .rp_ended = pr.rp_ended, .called_off = pr.called_off,
+            .rp_ended = pr.rp_ended, .backed_out = pr.backed_out,
         };
     }
     if (kicked) {
@@ -354,9 +354,9 @@ static bool postcopy_ready_is_over(MigrationState *s, PostcopyReadyNews *news,
 {
     ERRP_GUARD();
 
-    if (news->called_off) {
+    if (news->backed_out) {
         /* The reason is known already */
-        error_setg(errp, "Post-copy was called off before the commit");
+        error_setg(errp, "Post-copy was backed out of before the commit");
     } else if (qemu_file_get_error_obj_any(s->to_dst_file,
                                            s->postcopy_qemufile_src, errp)) {
         if (!*errp) {
@@ -395,7 +395,7 @@ static void postcopy_ready_announce(MigrationState *s)
 
 /*
  * The commit.  From here on the guest belongs to the destination, although it
- * does not know yet.  Returns false if the migration was called off before.
+ * does not know yet.  Returns false if the migration was backed out of before.
  *
  * Whoever calls it off has the BQL, too.
  */
@@ -403,7 +403,7 @@ static bool postcopy_ready_commit(MigrationState *s)
 {
     bql_lock();
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        if (!pr.called_off) {
+        if (!pr.backed_out) {
             migrate_set_state(&s->state, MIGRATION_STATUS_POSTCOPY_READY,
                               MIGRATION_STATUS_POSTCOPY_ACTIVE);
             pr.committed = s->state == MIGRATION_STATUS_POSTCOPY_ACTIVE;

@@ -45,7 +45,7 @@
  * Source; called from any thread
  */
 
-/* Phase "hold" is going on, and the migration can still be called off. */
+/* Phase "hold" is going on, and the migration can still be backed out of. */
 bool postcopy_ready_holds(void);
 
 /*
@@ -160,9 +160,9 @@ MigrationStatus postcopy_ready_listen_status(MigrationIncomingState *mis);
 bool postcopy_ready_pauses(void);
 
 /*
- * The listen thread has ended: was the migration called off during the hold?
+ * The listen thread has ended: was the migration backed out of during the hold?
  * Then this process ends by itself, from the main loop.
  */
-bool postcopy_ready_called_off(MigrationIncomingState *mis);
+bool postcopy_ready_backed_out(MigrationIncomingState *mis);
 
 #endif /* QEMU_MIGRATION_POSTCOPY_READY_H */

@@ -430,7 +430,7 @@ void return_path_cancel(void)
 
     return_path_connect_end();
     if (connects) {
-        /* As migration_attempt_forget() does for one that is not connected */
+        /* As migration_connecting_forget() does for the main channel */
         yank_unregister_instance(MIGRATION_YANK_INSTANCE);
     }
 }

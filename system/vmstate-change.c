@@ -138,7 +138,7 @@ static void vmstate_change_later(VMStateParallel *p, bool running)
     qemu_bh_schedule(change.late_bh);
 }
 
-/* The work of the stop is done, but it was called off: let the device run */
+/* The work of the stop is done, but it was backed out of: let the device run */
 static void vmstate_change_restart(VMStateParallel *p)
 {
     p->begin_ns = get_clock();

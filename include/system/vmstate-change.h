@@ -13,7 +13,7 @@
  * A stop does the work first.  The VM state change handlers are the commit:
  * they are the same as ever, but find that they have their answers already.
  * So until the last backend has answered nothing was changed in QEMU, and the
- * stop can be called off.
+ * stop can be backed out of.
  *
  * A start does the work last.  The handlers are the preparation: they assume
  * that their backends are going to agree, and whoever does not is disconnected.
@@ -66,7 +66,7 @@ typedef struct VMStateParallelOps {
     void (*commit)(VMStateParallel *p, bool running);
 
     /*
-     * The stop was called off after the work was done: run the device's
+     * The stop was backed out of after the work was done: run the device's
      * handlers to stop it, prepare to start it, and run those to start it.  A
      * call of work() follows.
      */
@@ -89,7 +89,7 @@ struct VMStateParallel {
     bool active;                /* takes part in the change in progress */
     bool late;                  /* the last change is not finished */
     bool late_running;          /* it was a start */
-    bool overdue;               /* a stop was called off because of it */
+    bool overdue;               /* a stop was backed out of for it */
     const char *reason;         /* why it did not take part */
     int64_t begin_ns;
     int64_t work_ns;            /* of the last change */
@@ -160,7 +160,7 @@ SwitchoverDeviceList *vmstate_change_devices(void);
 /* The devices whose backends have been asked to stop, and did not answer. */
 strList *vmstate_change_stop_awaited(void);
 
-/* Were there such devices when the last stop was called off, and still are? */
+/* Were there such devices when the last stop was backed out of, and still? */
 bool vmstate_change_is_late(void);
 
 /* Can a migration begin, which has things to say to backends? */

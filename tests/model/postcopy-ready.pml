@@ -31,7 +31,7 @@
  *   5  POSTCOPY_RUN is not repeated after a recovery
  *   6  migrate_cancel drops the BQL between the question and the answer
  *   7  the listen thread fails while devices are loaded, and nobody takes note
- *   8  the commit does not look whether the migration was called off
+ *   8  the commit does not look whether the migration was backed out of
  */
 #ifndef BROKEN
 #define BROKEN 0
@@ -104,7 +104,7 @@ inline connect()
 
 typedef PostcopyReady {     /* as in postcopy-ready.c */
     bool committed, prepare_sent, holding, ready, accepted, asked, rp_ended,
-         called_off
+         backed_out
 };
 
 PostcopyReady pr;
@@ -116,7 +116,7 @@ bool s_done;                /* the migration has ended */
 bool s_dead;                /* the host */
 bool bql;                   /* is with the main thread for more than one step */
 
-#define CALLED_OFF  (pr.called_off || pr.rp_ended)
+#define CALLED_OFF  (pr.backed_out || pr.rp_ended)
 
 active proctype migration_thread()
 {
@@ -148,7 +148,7 @@ hold:                               /* postcopy_ready_wait() */
 
     atomic { !bql ->                /* postcopy_ready_commit() */
         if
-        :: s_status == POSTCOPY_READY && (!pr.called_off || BROKEN == 8) ->
+        :: s_status == POSTCOPY_READY && (!pr.backed_out || BROKEN == 8) ->
             s_status = POSTCOPY_ACTIVE;         /* postcopy_ready_commit() */
             pr.committed = true;
             pr.holding = false
@@ -268,7 +268,7 @@ end_ended:
  */
 
 typedef PostcopyReadyIncoming {     /* as in postcopy-ready-incoming.c */
-    bool held, accepted, committed, called_off
+    bool held, accepted, committed, backed_out
 };
 
 PostcopyReadyIncoming incoming;
@@ -280,7 +280,7 @@ bool d_runs;                /* the guest; or "cont" would run it */
 bool d_ended;               /* the process, by itself */
 bool d_dead;                /* the host; or management has ended it */
 
-#define ACCEPTS (incoming.held && !incoming.accepted && !incoming.called_off)
+#define ACCEPTS (incoming.held && !incoming.accepted && !incoming.backed_out)
 
 active proctype process_incoming_migration_co()
 {
@@ -292,9 +292,9 @@ active proctype process_incoming_migration_co()
                 goto ended }        /* loadvm_handle_cmd_packaged() */
     fi;
     if
-    :: atomic { incoming.called_off ->
+    :: atomic { incoming.backed_out ->
                 goto ended }        /* postcopy_ready_handle_hold() */
-    :: atomic { !incoming.called_off ->
+    :: atomic { !incoming.backed_out ->
                 incoming.held = true;   /* postcopy_ready_handle_hold() */
                 d_status = POSTCOPY_READY;
                 if
@@ -362,7 +362,7 @@ end_read:                           /* qemu_loadvm_state_main() */
             hang_up();
             d_status = POSTCOPY_PAUSED          /* postcopy_pause_incoming() */
         :: else ->
-            incoming.called_off = incoming.held || BROKEN != 7;
+            incoming.backed_out = incoming.held || BROKEN != 7;
             goto ended              /* postcopy_ready_pauses() */
         fi
     };
@@ -370,7 +370,7 @@ end_paused:
     atomic { d_status == POSTCOPY_RECOVER ->
              goto end_read };       /* postcopy_pause_incoming() */
 ended:
-    atomic { hang_up();             /* postcopy_ready_called_off() */
+    atomic { hang_up();             /* postcopy_ready_backed_out() */
              d_ended = true };      /* postcopy_ready_end_bh() */
 done:
     skip
@@ -438,7 +438,7 @@ active proctype events()
               s_status != CANCELLED ->
                s_status = CANCELLING;           /* migration_cancel() */
                if                               /* postcopy_ready_on_cancel() */
-               :: pr.holding -> pr.called_off = true
+               :: pr.holding -> pr.backed_out = true
                :: else
                fi;
                hang_up()
@@ -446,9 +446,9 @@ active proctype events()
            fi;
            bql = false
        }
-    :: atomic { !expired && pr.holding && !pr.called_off && !s_dead ->
+    :: atomic { !expired && pr.holding && !pr.backed_out && !s_dead ->
                 expired = true;
-                pr.called_off = true;           /* postcopy_ready_expired() */
+                pr.backed_out = true;           /* postcopy_ready_expired() */
                 hang_up() }         /* postcopy_ready_break() */
     :: atomic { !crashed ->
                 crashed = true;
@@ -487,7 +487,7 @@ ltl end_excludes_commit { [] end_excludes_commit_p }
 
 /* There are no assumptions about fairness: nothing here goes on for ever */
 ltl some_owner { <> [] (run_anywhere || host_lost) }
-ltl call_off_is_kept { [] (pr.called_off -> <> (s_runs || s_dead)) }
+ltl back_out_is_kept { [] (pr.backed_out -> <> (s_runs || s_dead)) }
 
 /*
  * What can happen: that it never does is wrong
@@ -500,7 +500,7 @@ ltl can_commit_by_continue { [] !(d_runs && pr.prepare_sent) }
 ltl can_commit_by_cont { [] !(d_runs && !pr.prepare_sent) }
 ltl can_complete { [] !(s_status == COMPLETED && s_done && d_runs) }
 ltl can_cancel { [] !(s_status == CANCELLED && s_runs) }
-ltl can_expire { [] !(s_status == FAILED && pr.called_off && s_runs) }
+ltl can_expire { [] !(s_status == FAILED && pr.backed_out && s_runs) }
 ltl can_be_in_doubt { [] !(s_runs && in_doubt && !d_dead) }
 ltl can_run_by_recovery { ! <> (recovered && <> d_runs) }
 ltl can_recover_twice { ! <> (recovered && <> (in_doubt && <> d_runs)) }

@@ -109,6 +109,6 @@ class Faults:
             await self.source.execute('migrate_cancel')
             self.cancelled_at = at
         except HarnessError as err:
-            # In post-copy, once it cannot be called off.
+            # In post-copy, once it cannot be backed out of.
             self.source.process.check()
             self.notes.append(str(err))

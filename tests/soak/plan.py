@@ -18,7 +18,7 @@ STRETCHES = [(15, False), (10, True), (5, False), (20, True)]
 PERIOD = sum(length for length, _ in STRETCHES)
 
 MIB = 1 << 20
-SLOW = 4 * MIB                  # no pre-copy ends while it is to be called off
+SLOW = 4 * MIB                  # no pre-copy ends before it is backed out of
 
 PRECOPY = ['pre-copy', 'multifd']
 POSTCOPY = ['post-copy', 'preempt', 'passes']

@@ -64,7 +64,7 @@ static void end_cut_before(SwRig *rig)
 {
     sw_hold_limited(rig);
     sw_proxy_cut(rig->proxy);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 /* The destination never hears that a commit is wanted, so it may end */
@@ -75,7 +75,7 @@ static void end_lose_prepare(SwRig *rig)
     sw_hold_continue(rig);
     wait_kept(rig, SW_TO_DESTINATION);
     sw_proxy_cut(rig->proxy);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 /*
@@ -141,7 +141,7 @@ static void end_lose_ask(SwRig *rig)
     expect_source_has_it(rig);
 }
 
-/* Its commit is a matter of time only, so it may not be called off any more */
+/* Its commit is a matter of time only: there is no way back any more */
 static void end_late_accept(SwRig *rig)
 {
     hold_until_all_is_sent(rig);

@@ -198,7 +198,7 @@ static void end_bitmap(SwRig *rig)
     sw_expect_working(rig);
     sw_hold(rig);
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
-    sw_hold_expect_called_off(rig, "cancelled", NULL);
+    sw_hold_expect_backed_out(rig, "cancelled", NULL);
     expect_bitmap(rig->src);
 
     sw_rig_renew_destination(rig);

@@ -222,7 +222,7 @@ void sw_hold_expect_completed(SwRig *rig)
                      ==, 1);
 }
 
-void sw_hold_expect_called_off(SwRig *rig, const char *status,
+void sw_hold_expect_backed_out(SwRig *rig, const char *status,
                                const char *says)
 {
     sw_status_wait(rig->src->mon, status);
@@ -238,7 +238,7 @@ void sw_hold_expect_called_off(SwRig *rig, const char *status,
 void sw_hold_expect_as_before(SwRig *rig, const char *status,
                               const char *says)
 {
-    sw_hold_expect_called_off(rig, status, says);
+    sw_hold_expect_backed_out(rig, status, says);
     sw_rig_renew_destination(rig);
     sw_hold(rig);
     sw_hold_continue(rig);

@@ -29,10 +29,10 @@ void sw_hold_cont(SwRig *rig);
 void sw_hold_expect_completed(SwRig *rig);
 
 /*
- * It was called off with @status, for a reason that says @says (NULL: any): the
- * guest works on the source, the destination is gone.
+ * It was backed out of with @status, for a reason that says @says (NULL: any):
+ * the guest works on the source, the destination is gone.
  */
-void sw_hold_expect_called_off(SwRig *rig, const char *status,
+void sw_hold_expect_backed_out(SwRig *rig, const char *status,
                                const char *says);
 
 /* As above; then another migration is held, and completes */

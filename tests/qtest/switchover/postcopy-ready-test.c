@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest testcase for post-copy that is held, committed, or called off
+ * QTest testcase for post-copy that is held, committed, or backed out of
  *
  * A guest under TCG works on a disk, and on memory that it verifies, and is
  * migrated with the capability postcopy-ready: the source stops it, the
@@ -127,7 +127,7 @@ static void end_cancel_blocked(SwRig *rig)
     sw_hold_wait_blocked(rig);
     sw_cancel(rig);
     sw_vm_thaw(rig->dst);
-    sw_hold_expect_called_off(rig, "cancelled", NULL);
+    sw_hold_expect_backed_out(rig, "cancelled", NULL);
 }
 
 static void set_ready_timeout(SwRig *rig)
@@ -163,7 +163,7 @@ static void end_timeout(SwRig *rig)
     sw_hold(rig);
     ready = sw_status_wait_event(rig->src->mon, "postcopy-ready");
     expect_timeout(rig, ready, "not continued");
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 static void end_timeout_blocked(SwRig *rig)
@@ -178,7 +178,7 @@ static void end_timeout_blocked(SwRig *rig)
     expect_timeout(rig, ready, "not continued");
     sw_probe_expect_answers(rig->src->probe);
     sw_vm_thaw(rig->dst);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 /*
@@ -199,14 +199,14 @@ static void end_timeout_loading(SwRig *rig)
     expect_timeout(rig, stopped, "did not load");
     sw_probe_expect_answers(rig->src->probe);
     sw_vm_thaw(rig->dst);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 static void end_destination_dies(SwRig *rig)
 {
     sw_hold(rig);
     sw_vm_kill(rig->dst);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 /* It must not run, and must not wait for ever for somebody who is gone */
@@ -227,10 +227,10 @@ static void end_stays(SwRig *rig)
     sw_hold(rig);
     sw_cancel(rig);
     sw_status_wait(rig->dst->mon, "failed");
-    sw_expect_migration_error(rig->dst, "called off");
+    sw_expect_migration_error(rig->dst, "backed out of");
     error = sw_qmp_error(rig->dst->mon, "{ 'execute': 'cont' }");
     SW_CHECK(strstr(error, "runs at the source"), "cont says: %s", error);
-    sw_hold_expect_called_off(rig, "cancelled", NULL);
+    sw_hold_expect_backed_out(rig, "cancelled", NULL);
 }
 
 /* The user's wish is older than the decision to go back */
@@ -241,7 +241,7 @@ static void end_stopped(SwRig *rig)
     rig->paused = true;
     rig->paused_beats = sw_guest_beats(rig->src->guest);
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'migrate_cancel' }");
-    sw_hold_expect_called_off(rig, "cancelled", NULL);
+    sw_hold_expect_backed_out(rig, "cancelled", NULL);
 }
 
 /* The destination has memory of before the reset, so it must not go on */
@@ -253,7 +253,7 @@ static void end_reset(SwRig *rig)
     sw_status_wait(rig->src->mon, "failed");
     sw_expect_migration_error(rig->src, "reset");
     sw_guest_wait_ready(rig->src->guest, 1);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 /*
@@ -271,14 +271,14 @@ static void end_ten_holds(SwRig *rig)
         switch (i % 3) {
         case 0:
             sw_cancel(rig);
-            sw_hold_expect_called_off(rig, "cancelled", NULL);
+            sw_hold_expect_backed_out(rig, "cancelled", NULL);
             break;
         case 1:
             sw_vm_kill(rig->dst);
-            sw_hold_expect_called_off(rig, "failed", NULL);
+            sw_hold_expect_backed_out(rig, "failed", NULL);
             break;
         default:
-            sw_hold_expect_called_off(rig, "failed", "postcopy-ready-timeout");
+            sw_hold_expect_backed_out(rig, "failed", "postcopy-ready-timeout");
         }
         sw_rig_renew_destination(rig);
     }

@@ -448,7 +448,7 @@ static void end_cut_held(SwRig *rig)
 {
     sw_hold_limited(rig);
     sw_proxy_cut(rig->link_proxy);
-    sw_hold_expect_called_off(rig, "failed", NULL);
+    sw_hold_expect_backed_out(rig, "failed", NULL);
 }
 
 static bool keeps_for_source(void *opaque)

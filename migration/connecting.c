@@ -9,7 +9,7 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/yank.h"
-#include "connect-attempt.h"
+#include "connecting.h"
 #include "migration.h"
 #include "outgoing-channel.h"
 #include "trace.h"
@@ -34,12 +34,12 @@ typedef struct Further {
 static QemuMutex further_lock;
 static GSList *further;
 
-static void __attribute__((constructor)) migration_attempt_init(void)
+static void __attribute__((constructor)) migration_connecting_init(void)
 {
     qemu_mutex_init(&further_lock);
 }
 
-void migration_attempt_begin(QIOChannel *ioc)
+void migration_connecting_begin(QIOChannel *ioc)
 {
     assert(bql_locked());
     if (current) {
@@ -48,13 +48,13 @@ void migration_attempt_begin(QIOChannel *ioc)
     current = QIO_CHANNEL(object_ref(OBJECT(ioc)));
 }
 
-void migration_attempt_forget(void)
+void migration_connecting_forget(void)
 {
     assert(bql_locked());
     if (!current) {
         return;
     }
-    trace_migration_attempt_forget(current);
+    trace_migration_connecting_forget(current);
 
     /* Ends a handshake. A connect() in its thread has to end by itself. */
     qio_channel_shutdown(current, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
@@ -62,7 +62,7 @@ void migration_attempt_forget(void)
     yank_unregister_instance(MIGRATION_YANK_INSTANCE);
 }
 
-bool migration_attempt_take(QIOChannel *ioc)
+bool migration_connecting_take(QIOChannel *ioc)
 {
     GSList *link;
 
@@ -77,7 +77,7 @@ bool migration_attempt_take(QIOChannel *ioc)
     if (!link) {
         return true;
     }
-    trace_migration_attempt_late(ioc);
+    trace_migration_connecting_late(ioc);
     forgotten = g_slist_delete_link(forgotten, link);
     object_unref(OBJECT(ioc));
     return false;
@@ -108,7 +108,7 @@ static void further_connected(QIOTask *task, gpointer opaque)
 
     WITH_QEMU_LOCK_GUARD(&further_lock) {
         if (f->given_up) {
-            trace_migration_attempt_late(f->ioc);
+            trace_migration_connecting_late(f->ioc);
             return;
         }
         f->is_connecting = false;
@@ -129,7 +129,7 @@ static void further_report(void *opaque, void *unused)
     qio_task_free(task);
 }
 
-void migration_attempt_connect(QIOChannelSocket *sioc, SocketAddress *addr,
+void migration_connecting_further(QIOChannelSocket *sioc, SocketAddress *addr,
                                QIOTaskFunc func, void *opaque)
 {
     Further *f = g_atomic_rc_box_new0(Further);
@@ -146,7 +146,7 @@ void migration_attempt_connect(QIOChannelSocket *sioc, SocketAddress *addr,
                                      NULL);
     /* Either we see that it is cancelled, or who cancels it sees the channel */
     if (is_cancelled()) {
-        migration_attempt_give_up();
+        migration_connecting_give_up();
     }
 }
 
@@ -155,7 +155,7 @@ static gint is_of(gconstpointer f, gconstpointer ioc)
     return ((const Further *)f)->ioc == ioc ? 0 : 1;
 }
 
-void migration_attempt_secure(QIOChannel *ioc)
+void migration_connecting_secure(QIOChannel *ioc)
 {
     GSList *link;
 
@@ -166,7 +166,7 @@ void migration_attempt_secure(QIOChannel *ioc)
     }
 }
 
-bool migration_attempt_remove(QIOChannel *ioc)
+bool migration_connecting_remove(QIOChannel *ioc)
 {
     GSList *link;
     Further *f;
@@ -181,14 +181,14 @@ bool migration_attempt_remove(QIOChannel *ioc)
     f = link->data;
     wanted = !f->given_up;
     if (!wanted && !f->is_connecting) {
-        trace_migration_attempt_late(ioc);
+        trace_migration_connecting_late(ioc);
     }
     further = g_slist_delete_link(further, link);
     further_unref(f);
     return wanted;
 }
 
-void migration_attempt_give_up(void)
+void migration_connecting_give_up(void)
 {
     GSList *link, *connecting = NULL;
 
@@ -199,7 +199,7 @@ void migration_attempt_give_up(void)
             if (f->given_up) {
                 continue;
             }
-            trace_migration_attempt_forget(f->ioc);
+            trace_migration_connecting_forget(f->ioc);
             f->given_up = true;
             if (f->is_connecting) {
                 connecting = g_slist_prepend(connecting,
