@@ -13,6 +13,8 @@ import subprocess
 import threading
 import time
 
+from threadwaits import Sampler, ThreadWaits
+
 HERE = Path(__file__).resolve().parent
 PERIOD_S = 0.02
 CALM_S, CALM_SHARE = 1.0, 0.02
@@ -65,49 +67,31 @@ class RunDelay:
     """For how long the threads of a process waited for a CPU."""
 
     def __init__(self, pid: int):
-        self._task = Path(f'/proc/{pid}/task')
-        self._pid = str(pid)
-        self._names: dict[str, str] = {}
-        self._seen: list[tuple[float, dict[str, int]]] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._waits = ThreadWaits(pid)
+        self._sampler: Sampler | None = None
 
     def __enter__(self):
-        self._thread.start()
+        self._sampler = Sampler(PERIOD_S, self._waits.take)
         return self
 
     def __exit__(self, *_):
-        self._stopping.set()
-        self._thread.join()
+        self._sampler.stop()
 
-    def _run(self):
-        while not self._stopping.wait(PERIOD_S):
-            delays = {}
-            for path in self._task.glob('*'):
-                try:
-                    delays[path.name] = int(
-                        (path / 'schedstat').read_text().split()[1])
-                    if path.name not in self._names:
-                        self._names[path.name] = (
-                            path / 'comm').read_text().strip()
-                except (OSError, IndexError):   # a thread that has ended
-                    pass
-            self._seen.append((time.monotonic(), delays))
+    def _is_chained(self, thread: int) -> bool:
+        return thread == self._waits.pid or MONITOR in self._waits.names[thread]
 
     def total(self, start: float, end: float) -> float:
         """In seconds: the main thread, the monitor's, and the worst of others.
 
         These wait for each other, the others next to each other.
         """
-        before = [d for at, d in self._seen if at <= start][-1:]
-        after = [d for at, d in self._seen if at >= end][:1]
-        before = before or [d for _, d in self._seen[:1]]
-        after = after or [d for _, d in self._seen[-1:]]
-        if not before or not after:
+        samples = list(self._waits.samples)
+        if not samples:
             return 0
-        waited = {tid: (delay - before[0].get(tid, delay)) / 1e9
-                  for tid, delay in after[0].items()}
-        chain = [tid for tid in waited
-                 if tid == self._pid or MONITOR in self._names[tid]]
-        others = [waited[tid] for tid in waited if tid not in chain]
-        return sum(waited[tid] for tid in chain) + max(others, default=0)
+        before = ([s for s in samples if s.done <= start] or samples[:1])[-1]
+        after = ([s for s in samples if s.done >= end] or samples[-1:])[0]
+        waited = {thread: seconds - before.waited.get(thread, seconds)
+                  for thread, seconds in after.waited.items()}
+        chain = [thread for thread in waited if self._is_chained(thread)]
+        others = [waited[thread] for thread in waited if thread not in chain]
+        return sum(waited[thread] for thread in chain) + max(others, default=0)
