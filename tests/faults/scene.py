@@ -24,6 +24,7 @@ import time
 from cell import (APPROACH, DRAIN_TIMEOUT, INFLIGHT_FREE,
                   ITERATION_LIMIT, PARALLEL, PIPE, READY, RETURN_PATH,
                   SAVE, Cell)
+from channels import channels, inet, unix
 from gate import NbdGate
 from machine import RunDelay
 from netns import Cable
@@ -74,11 +75,6 @@ def has_return_path_channel(schema: list[dict]) -> bool:
     return any({'main', RETURN_PATH} <=
                {member['name'] for member in entity.get('members', ())}
                for entity in schema if entity['meta-type'] == 'enum')
-
-
-def inet(port: int, host: str) -> dict:
-    return {'transport': 'socket', 'type': 'inet', 'host': host,
-            'port': str(port)}
 
 
 class Scene:
@@ -228,12 +224,8 @@ class Scene:
             main = {'transport': 'exec', 'args': [
                 '/bin/sh', '-c', f'exec cat {">" if is_source else "<"} {fifo}'
             ]}
-            back = {'transport': 'socket', 'type': 'unix',
-                    'path': f'{self._sockets}/back.sock'}
-        channels = [{'channel-type': 'main', 'addr': main}]
-        if RETURN_PATH in self.features:
-            channels.append({'channel-type': RETURN_PATH, 'addr': back})
-        return {'channels': channels}
+            back = unix(self._sockets / 'back.sock')
+        return channels(main, back if RETURN_PATH in self.features else None)
 
     async def migrate(self):
         if not self.cable:

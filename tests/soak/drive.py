@@ -8,6 +8,7 @@ that wants something done there is a method on_STATUS().
 import asyncio
 import time
 
+from channels import channels, inet, unix
 from faults import Faults
 from plan import SLOW, Turn
 from rig import Rig
@@ -60,18 +61,6 @@ def parameters(turn: Turn) -> dict:
     }
 
 
-def unix(name: str) -> dict:
-    return {'transport': 'socket', 'type': 'unix', 'path': name}
-
-
-def channels(main: dict, return_path: dict | None) -> list[dict]:
-    """An argument of migrate, migrate-incoming and migrate-recover."""
-    found = [{'channel-type': 'main', 'addr': main}]
-    if return_path:
-        found.append({'channel-type': 'return-path', 'addr': return_path})
-    return found
-
-
 class Drive:
     """A turn that is under way.
 
@@ -108,7 +97,7 @@ class Drive:
         await self.destination.execute('migrate-set-parameters',
                                        {'multifd-channels': 2})
         await self.destination.execute('migrate-incoming', {
-            'channels': self._listen('migrate'),
+            **self._listen('migrate'),
             'exit-on-error': not self.turn.patient})
 
     @staticmethod
@@ -117,22 +106,18 @@ class Drive:
             {'capability': name, 'state': name in wanted}
             for name in CAPABILITIES]})
 
-    def _listen(self, name: str) -> list[dict]:
+    def _listen(self, name: str) -> dict:
         """Channels for a destination, with ports that it chooses itself."""
         if self.turn.tcp and name == 'migrate':
-            inet = {'transport': 'socket', 'type': 'inet',
-                    'host': '127.0.0.1', 'port': '0'}
-            return channels(inet, inet if self.turn.channel else None)
+            return self._channels(inet(0, '127.0.0.1'), inet(0, '127.0.0.1'))
         for kind in ('main', 'rp'):
             (self.rig.directory / f'{name}-{kind}.sock').unlink(missing_ok=True)
-        return channels(unix(f'{name}-main.sock'), unix(f'{name}-rp.sock')
-                        if self.turn.channel else None)
+        return self._connect(name)
 
-    async def _address(self) -> list[dict]:
+    async def _address(self) -> dict:
         """Where the source has to connect to."""
         if self.turn.fault == 'nobody':
-            return channels(unix('nobody-main.sock'), unix('nobody-rp.sock')
-                            if self.turn.channel else None)
+            return self._connect('nobody')
         if not self.turn.tcp:
             return self._connect('migrate')
         info = await self.destination.execute('query-migrate')
@@ -142,9 +127,12 @@ class Drive:
                           **info['return-path-address'][0]})
         return channels(*(found + [None])[:2])
 
-    def _connect(self, name: str) -> list[dict]:
-        return channels(unix(f'{name}-main.sock'), unix(f'{name}-rp.sock')
-                        if self.turn.channel else None)
+    def _connect(self, name: str) -> dict:
+        return self._channels(unix(f'{name}-main.sock'),
+                              unix(f'{name}-rp.sock'))
+
+    def _channels(self, main: dict, return_path: dict) -> dict:
+        return channels(main, return_path if self.turn.channel else None)
 
     # -- under way
 
@@ -157,10 +145,10 @@ class Drive:
         else:
             await self._run(address, timeout)
 
-    async def _run(self, address: list[dict], timeout: float):
+    async def _run(self, address: dict, timeout: float):
         self.began = time.monotonic()
         self.faults.start()
-        await self.source.execute('migrate', {'channels': address})
+        await self.source.execute('migrate', address)
         deadline = self.began + timeout
         while self.status not in ENDS:
             if time.monotonic() > deadline:
@@ -241,11 +229,11 @@ class Drive:
         self._recoveries += 1
         name = f'recover{self._recoveries}'
         listen = self._listen(name)
-        where = {'uri': f'unix:{name}-main.sock'} if len(listen) == 1 else \
-            {'channels': listen}
+        where = listen if self.turn.channel else \
+            {'uri': f'unix:{name}-main.sock'}
         await self.destination.execute('migrate-recover', where, oob=True)
-        await self.source.execute('migrate', {
-            'channels': self._connect(name), 'resume': True})
+        await self.source.execute('migrate', {**self._connect(name),
+                                              'resume': True})
 
     def _destination_stands(self) -> str:
         self.destination.process.check()
