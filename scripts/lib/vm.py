@@ -366,6 +366,9 @@ class SerialPort:
         return int((await self.command('stats', timeout)).split()[0])
 
 
+AROUND_S = 0.25                 # a switchover
+
+
 class Heart:
     """The heartbeat of one guest, over all QEMUs that it lives in."""
 
@@ -395,6 +398,11 @@ class Heart:
     def longest_gap(self, start: float, end: float) -> tuple[float, float]:
         """(beginning, length) of the longest silence in an interval"""
         return max(self.gaps(start, end), key=lambda gap: gap[1])
+
+    def switchover(self) -> tuple[float, float]:
+        """Around it: from the source's last beat to the destination's first."""
+        return (self.ports[0].beats[-1].at - AROUND_S,
+                self.ports[-1].beats[0].at + AROUND_S)
 
     def irregular(self) -> list[str]:
         """Beats that were lost or came twice, normally none."""

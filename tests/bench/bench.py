@@ -10,7 +10,7 @@ went wrong while measuring), 2 something is missing.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 import json
 import os
@@ -45,6 +45,25 @@ def median(values: Sequence[float | None]) -> float | None:
 def ratio(value: float | None, base: float | None) -> float | None:
     """@value / @base, None if it cannot be told."""
     return value / base if value is not None and base else None
+
+
+def rounds(results: Iterable, what: str, *of: str) -> list[dict[str, float]]:
+    """@what of each variant, turn by turn.
+
+    @of: what else those have in common that are compared, such as 'round'
+    """
+    found: dict[tuple, dict[str, float]] = {}
+    for result in results:
+        key = tuple(getattr(result, name) for name in ('turn', *of))
+        found.setdefault(key, {})[result.variant] = getattr(result, what)
+    return list(found.values())
+
+
+def pairs(turns: Iterable[dict[str, float]], variant: str,
+          base: str) -> list[float]:
+    """Ratios of @variant to @base, of those of rounds() that have both."""
+    found = [ratio(each.get(variant), each.get(base)) for each in turns]
+    return [value for value in found if value is not None]
 
 
 def cell(value: float | None, digits: int = 0) -> str:
@@ -129,6 +148,18 @@ def number_list(text: str) -> list[int]:
     return numbers
 
 
+def some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Type of an option: some of @known, separated by commas."""
+    def chosen(text: str) -> list[str]:
+        words = text.split(',')
+        for word in words:
+            if word not in known:
+                raise argparse.ArgumentTypeError(
+                    f"'{word}' is none of {', '.join(known)}")
+        return [name for name in known if name in words]
+    return chosen
+
+
 def check_ready(args):
     """Is everything there that a benchmark with a guest and a disk needs?"""
     for path, hint in ((args.qemu, 'run make'),
@@ -170,6 +201,12 @@ class Report:
         self.failures.append(text)
         self.term.say(self.term.warning(f'FAILED  {text}'))
 
+    def show(self, text: str):
+        """What goes on; a log has the lines that stay, that will do."""
+        if self.term.live:
+            seconds = int(time.time() - self.begun)
+            self.term.status(f'{seconds // 60:2}:{seconds % 60:02}  {text}')
+
     async def attempt(self, what: str, experiment, *args):
         """The result of experiment(*args, directory), None if that went wrong.
 
@@ -178,8 +215,7 @@ class Report:
         directory = self.path.with_suffix('') / re.sub(r'[^\w.-]+', '-', what)
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        if self.term.live:
-            self.term.status(what)
+        self.show(what)
         try:
             result = await experiment(*args, directory)
         except (HarnessError, NetworkError) as err:
@@ -200,8 +236,13 @@ class Report:
         self.path.write_text(json.dumps(self.data, indent=1) + '\n',
                              encoding='utf-8')
 
-    def conclude(self) -> int:
-        """Print the claims, save everything, return the exit status."""
+    def conclude(self, lines: Iterable[str] = ()) -> int:
+        """Print a table's @lines and the claims, and save everything.
+
+        Returns the exit status.
+        """
+        for line in ['', *lines, ''] if lines else []:
+            self.term.say(line)
         for path, stamp in self.binaries.items():
             if self._stamp(path) != stamp:
                 self.fail(f'{os.path.relpath(path)} was built anew meanwhile: '
