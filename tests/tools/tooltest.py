@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 
 import tap
 from vm import BUILD
@@ -69,6 +70,40 @@ def finished(process: subprocess.Popen, status: int) -> tuple[str, str]:
     return out, err
 
 
+def refused(script: Path, *args) -> str:
+    """What it says on stderr when it ends with 2, and says nothing else."""
+    out, err = finished(start(script, *args), 2)
+    require(not out, f'stdout: {out}')
+    return err
+
+
+def held_until_said(process: subprocess.Popen, what: str,
+                    hold: threading.Event):
+    """Set @hold once it has said @what; or after a minute, and that fails."""
+    giving_up = threading.Timer(HANGS_AFTER_S, hold.set)
+    giving_up.start()
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if what in line:
+            break
+    in_time = not hold.is_set()
+    hold.set()
+    giving_up.cancel()
+    require(in_time, ''.join(seen))
+
+
+def statuses(text: str) -> list[str]:
+    """The lines that were rewritten in place on a terminal, one by one."""
+    lines = [part.split('\n')[0] for part in text.split('\r\x1b[K')[1:]]
+    return [line for line in lines if line.startswith('[')]
+
+
+def bare(line: str) -> str:
+    """Without colours."""
+    return re.sub(r'\x1b\[[\d;]*m', '', line)
+
+
 @contextlib.contextmanager
 def terminal(columns: int):
     """One that is so wide: its file, and a function that reads all of it."""
@@ -101,6 +136,27 @@ async def said(process, what: str, seen: list[str]):
         await asyncio.wait_for(read(), HANGS_AFTER_S)
     except asyncio.TimeoutError:
         raise Failed(f'"{what}" is missing: {"".join(seen)}') from None
+
+
+@contextlib.asynccontextmanager
+async def running(seen: list[str], script: Path, *args):
+    """It, beside a QEMU; it has to end by itself, with status 0.
+
+    @seen: what said() has read; the rest is added
+    """
+    process = await asyncio.create_subprocess_exec(
+        *map(str, (script, *args)), stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT)
+    try:
+        yield process
+        await asyncio.wait_for(process.wait(), HANGS_AFTER_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    seen.append((await process.stdout.read()).decode())
+    require(process.returncode == 0,
+            f'status {process.returncode}: {"".join(seen)}')
 
 
 # ---- matplotlib -------------------------------------------------------------
