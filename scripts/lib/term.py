@@ -84,6 +84,15 @@ class Terminal:
         return ''.join(levels[level(value)] for value in values)
 
 
+def nobody_reads() -> int:
+    """After BrokenPipeError: the exit status.
+
+    Neither shall the interpreter try to write on exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table: the first column to the left, others to the right."""
     widths = [max(len(row[i]) for row in [header, *rows])

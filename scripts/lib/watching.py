@@ -2,11 +2,14 @@
 """What scripts that watch a running QEMU have in common"""
 
 import argparse
+from collections.abc import Callable
 import importlib
 import json
 from pathlib import Path
+import sys
 
 from qmp import Connection, QmpError, Silent, connect
+from term import nobody_reads
 
 CONNECT_S = 3
 PICTURES = ('.svg', '.png')
@@ -14,6 +17,17 @@ PICTURES = ('.svg', '.png')
 
 class CannotBegin(Exception):
     """There is nothing to look at."""
+
+
+def main(name: str, work: Callable, args) -> int:
+    """work(args), which returns the exit status; or 2, and why not."""
+    try:
+        return work(args)
+    except CannotBegin as err:
+        print(f'{name}: {err}', file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return nobody_reads()
 
 
 class Log:

@@ -18,20 +18,17 @@ from pathlib import Path
 import re
 import shutil
 import statistics
-import sys
 import time
 
+import guestscript
+from guestscript import check_ready
 from machine import describe
 from netns import NetworkError
 from term import Terminal
-from vm import BUILD, HarnessError, run
+from vm import BUILD, HarnessError
 
 # Somewhere else for what shall not replace the results of a real run.
 OUTPUT = Path(os.environ.get('BENCH_OUTPUT', BUILD / 'bench'))
-
-
-class Missing(Exception):
-    """Something has to be built or installed first."""
 
 
 # ---- numbers ----------------------------------------------------------------
@@ -160,15 +157,8 @@ def some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
     return chosen
 
 
-def check_ready(args):
-    """Is everything there that a benchmark with a guest and a disk needs?"""
-    for path, hint in ((args.qemu, 'run make'),
-                       (args.stock_qemu, 'run make stock'),
-                       (BUILD / 'guest' / 'initramfs.gz', 'run make guest')):
-        if not path.exists():
-            raise Missing(f'{path} is not there: {hint}')
-    if not shutil.which('nbdkit'):
-        raise Missing('nbdkit is not installed')
+def check(args):
+    check_ready((args.qemu, 'run make'), (args.stock_qemu, 'run make stock'))
 
 
 # ---- results ----------------------------------------------------------------
@@ -263,17 +253,4 @@ class Report:
 
 def main(name: str, benchmark, args) -> int:
     """Run @benchmark(args, term), an asyncio function, to its exit status."""
-    term = Terminal()
-    try:
-        check_ready(args)
-        return run(benchmark, args, term)
-    except (Missing, HarnessError) as err:
-        term.finish()
-        print(f'{name}: {err}', file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # Nobody reads on; neither shall the interpreter try to write on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    finally:
-        term.finish()
+    return guestscript.main(name, check, benchmark, args)

@@ -9,7 +9,7 @@ two measurements of the same turn; told is the median of these.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from bench import cell, median, ratio
+from bench import cell, median, pairs, rounds
 
 STOCK = 'stock'
 
@@ -83,19 +83,16 @@ def _row(part: Part, points: list[Point], variants: list[str]) -> Row:
     values = {v: [p.value for p in points
                   if p.variant == v and p.value is not None]
               for v in variants}
-    turns: dict[object, dict[str, float | None]] = {}
-    for point in points:
-        turns.setdefault(point.turn, {})[point.variant] = point.value
+    turns = rounds(points, 'value')
     first = points[0]
     row = Row(first.panel, first.row, part.row_name(first.row),
               {v: median(values[v]) for v in variants}, values)
     for variant in variants:
         if variant == part.base:
             continue
-        ratios = [ratio(turn.get(variant), turn.get(part.base))
-                  for turn in turns.values()]
+        ratios = pairs(turns, variant, part.base)
         row.ratios[variant] = median(ratios)
-        row.pairs[variant] = sum(value is not None for value in ratios)
+        row.pairs[variant] = len(ratios)
     return row
 
 
