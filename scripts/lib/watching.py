@@ -55,6 +55,8 @@ def read_log(path: Path, feed):
         with open(path, encoding='utf-8') as stream:
             for line in stream:
                 feed(json.loads(line))
+    except BrokenPipeError:         # of what @feed shows
+        raise
     except OSError as err:
         raise CannotBegin(f'{path}: {err.strerror}') from err
     except (ValueError, KeyError, TypeError, AttributeError) as err:

@@ -77,6 +77,16 @@ def refused(script: Path, *args) -> str:
     return err
 
 
+def unread(script: Path, *args):
+    """It ends with 1, and says nothing, if nobody reads what it writes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(script, *args, stdout=writer)
+    os.close(writer)
+    _, err = finished(process, 1)
+    require(not err, err)
+
+
 def held_until_said(process: subprocess.Popen, what: str,
                     hold: threading.Event):
     """Set @hold once it has said @what; or after a minute, and that fails."""
