@@ -7,7 +7,7 @@ migrate_cancel  500 ms until the migration is cancelled and the guest beats
 guest silent    the sum of freeze_parts()
 
 A limit that was exceeded counts, unless the machine kept processes waiting at
-the same time, for half of the excess or more (see machine.py).  Then the cell
+the same time, for half of the excess or more (see starved.py).  Then the cell
 is repeated: no limit is ever higher than it says here.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import time
 
 import cell as c
-from machine import Lateness, RunDelay
 from scene import DRAIN_TIMEOUT_MS, Scene
+from starved import Lateness, RunDelay
 from vm import Vm
 
 QMP_MS = 100

@@ -26,10 +26,10 @@ from cell import (APPROACH, DRAIN_TIMEOUT, INFLIGHT_FREE,
                   SAVE, Cell)
 from channels import channels, inet, unix
 from gate import NbdGate
-from machine import RunDelay
 from netns import Cable
 import qmp
 from reader import Reader, reader_of
+from starved import RunDelay
 from vhostsim import VhostSim
 from vm import (HarnessError, Heart, Nbdkit, Vm, guest_args,
                 socket_directory, until)

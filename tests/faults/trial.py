@@ -8,12 +8,12 @@ import time
 
 import cell as c
 import limits
-from machine import Lateness
 from faults import FAULTS, Fault
 from netns import NetworkError
 from phases import PHASES, Phase
 from recover import recover
 from scene import ENDS, Missed, Scene
+from starved import Lateness
 from vm import HarnessError, until
 
 FAULT_S = 2.5                   # how long a fault lasts that is waited for
