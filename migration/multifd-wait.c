@@ -24,10 +24,13 @@ static struct {
     int channels;               /* SYNC_BEGUN: to be waited for */
 } due;
 
+bool multifd_wait_is_used;
+
 void multifd_wait_reset(void)
 {
     assert(bql_locked());
     memset(&due, 0, sizeof(due));
+    multifd_wait_is_used = migrate_multifd();
 }
 
 void multifd_wait_begin_pass(void)
@@ -118,7 +121,7 @@ static void be_late(void)
     iterations_end_early();
 }
 
-bool multifd_wait_may_queue(QEMUFile *f, const RAMBlock *block)
+bool multifd_wait_for_queue(QEMUFile *f, const RAMBlock *block)
 {
     if (!migrate_multifd()) {
         return true;

@@ -39,11 +39,22 @@ void multifd_wait_reset(void);
 /* A pass over the memory of a stopped guest begins. BQL held. */
 void multifd_wait_begin_pass(void);
 
+/* Whether the migration uses multifd: set by multifd_wait_reset() */
+extern bool multifd_wait_is_used;
+
+/* multifd_wait_may_queue() with multifd */
+bool multifd_wait_for_queue(QEMUFile *f, const RAMBlock *block);
+
 /*
  * May a page of @block be sent now? It is waited for a moment. False: not
  * before multifd_wait_settle(). @f is where the end of a sync is written to.
+ *
+ * It is asked for each page, so it is cheap without multifd.
  */
-bool multifd_wait_may_queue(QEMUFile *f, const RAMBlock *block);
+static inline bool multifd_wait_may_queue(QEMUFile *f, const RAMBlock *block)
+{
+    return likely(!multifd_wait_is_used) || multifd_wait_for_queue(f, block);
+}
 
 /*
  * The end of a round: sync, or go on with that if it is due. Returns 0, also if

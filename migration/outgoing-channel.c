@@ -122,7 +122,7 @@ static ssize_t attempt(MigrationOutgoing *out, const struct iovec *iov,
     ssize_t ret;
 
     assert(!at_mark || bql_locked());
-    if (max < iov_size(iov, niov)) {
+    if (max < SIZE_MAX && max < iov_size(iov, niov)) {
         part = g_new(struct iovec, niov);
         niov = iov_copy(part, niov, iov, niov, 0, max);
         iov = part;
@@ -209,7 +209,6 @@ static ssize_t migration_outgoing_writev(QIOChannel *ioc,
                                          Error **errp)
 {
     MigrationOutgoing *out = MIGRATION_OUTGOING(ioc);
-    size_t size = iov_size(iov, niov);
     ssize_t ret;
 
     do {
@@ -220,14 +219,14 @@ static ssize_t migration_outgoing_writev(QIOChannel *ioc,
         do {
             ret = queued(out) ? send_some(out, errp)
                               : attempt(out, iov, niov, errp);
-        } while (!ret && size);
+        } while (!ret && iov_size(iov, niov));
         if (ret != QIO_CHANNEL_ERR_BLOCK) {
             return ret;
         }
-    } while (be_patient(out, queued(out) + size));
+    } while (be_patient(out, queued(out) + iov_size(iov, niov)));
 
     keep(out, iov, niov);
-    return size;
+    return iov_size(iov, niov);
 }
 
 /*

@@ -51,7 +51,7 @@ static struct {
      * Under lock
      */
     QemuMutex lock;
-    bool holding;
+    bool holding;               /* postcopy_ready_holds() reads it without */
     bool ready;                 /* the destination says so */
     bool accepted;              /* it waits for what becomes of the commit */
     bool asked;                 /* somebody wants the commit */
@@ -98,17 +98,17 @@ void postcopy_ready_begin(MigrationState *s)
     pr.committed = false;
     pr.handed_over = false;
     pr.prepare_sent = false;
-    pr.holding = false;
+    qatomic_set(&pr.holding, false);
     pr.ready = false;
     pr.accepted = false;
     pr.asked = false;
     pr.rp_ended = false;
 }
 
+/* Asked for each page of memory: no lock */
 bool postcopy_ready_holds(void)
 {
-    QEMU_LOCK_GUARD(&pr.lock);
-    return pr.holding;
+    return qatomic_load_acquire(&pr.holding);
 }
 
 bool postcopy_ready_is_validated(void)
@@ -397,7 +397,7 @@ static void postcopy_ready_announce(MigrationState *s)
  * The commit.  From here on the guest belongs to the destination, although it
  * does not know yet.  Returns false if the migration was backed out of before.
  *
- * Whoever calls it off has the BQL, too.
+ * Whoever backs out has the BQL, too.
  */
 static bool postcopy_ready_commit(MigrationState *s)
 {
@@ -407,7 +407,8 @@ static bool postcopy_ready_commit(MigrationState *s)
             migrate_set_state(&s->state, MIGRATION_STATUS_POSTCOPY_READY,
                               MIGRATION_STATUS_POSTCOPY_ACTIVE);
             pr.committed = s->state == MIGRATION_STATUS_POSTCOPY_ACTIVE;
-            pr.holding = !pr.committed;
+            /* For migration_in_postcopy(), the state comes first */
+            qatomic_store_release(&pr.holding, !pr.committed);
         }
     }
     bql_unlock();
@@ -501,7 +502,7 @@ static void postcopy_ready_hold_begin(MigrationState *s)
 {
     switchover_enter_hold(s);
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        pr.holding = true;
+        qatomic_set(&pr.holding, true);
     }
     if (!pr.timer) {
         pr.timer = timer_new_ms(QEMU_CLOCK_REALTIME, postcopy_ready_expired,
@@ -519,7 +520,7 @@ static void postcopy_ready_hold_end(MigrationState *s)
     timer_del(pr.timer);
     postcopy_ready_limit_unsent(s, 0);
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        pr.holding = false;
+        qatomic_store_release(&pr.holding, false);
     }
     postcopy_ready_look();
 }
