@@ -24,9 +24,6 @@ static struct {
     int64_t deadline_ns;        /* to wait for the channel */
     int64_t late_ns;            /* because of iteration-limit */
 
-    /* Atomic, migration thread */
-    bool over;
-
     /* Under the lock, which is taken last and held for a few instructions */
     QemuMutex lock;
     bool valid;
@@ -40,6 +37,9 @@ static struct {
     uint64_t max_us;
     uint64_t bucket[BUCKETS];
 } it;
+
+/* Atomic, migration thread; only of one that is running */
+bool iterations_over;
 
 static void __attribute__((constructor)) iterations_init(void)
 {
@@ -85,9 +85,9 @@ int iterations_run(MigrationState *s, bool postcopy)
 {
     uint64_t limit_ms = s->parameters.iteration_limit;
     int64_t begin_ns = get_clock(), end_ns;
+    bool over;
     int ret;
 
-    qatomic_set(&it.over, false);
     it.late_ns = limit_ms ? begin_ns + limit_ms * SCALE_MS : INT64_MAX;
     it.deadline_ns = MIN(it.late_ns, begin_ns + MIGRATION_PATIENCE_NS);
     it.running = true;
@@ -98,19 +98,15 @@ int iterations_run(MigrationState *s, bool postcopy)
     ret = qemu_savevm_state_iterate(s->to_dst_file, postcopy);
 
     it.running = false;
+    over = iterations_is_over();
+    qatomic_set(&iterations_over, false);
     end_ns = get_clock();
     WITH_QEMU_LOCK_GUARD(&it.lock) {
         it.begin_ns = 0;
         count((end_ns - begin_ns) / SCALE_US);
     }
-    trace_migration_iteration((end_ns - begin_ns) / SCALE_US,
-                              qatomic_read(&it.over), ret);
+    trace_migration_iteration((end_ns - begin_ns) / SCALE_US, over, ret);
     return ret;
-}
-
-bool iterations_is_over(void)
-{
-    return it.running && qatomic_read(&it.over);
 }
 
 bool iterations_is_late(void)
@@ -128,7 +124,9 @@ int64_t iterations_deadline(void)
 
 void iterations_end_early(void)
 {
-    qatomic_set(&it.over, true);
+    if (it.running) {
+        qatomic_set(&iterations_over, true);
+    }
 }
 
 /* Destination */

@@ -16,6 +16,7 @@
 
 #include "migration/migration.h"
 #include "qapi/qapi-types-switchover.h"
+#include "qemu/atomic.h"
 
 /* A migration is being set up. Main thread, BQL held. */
 void iterations_reset(void);
@@ -38,8 +39,14 @@ int iterations_run(MigrationState *s, bool postcopy);
  * Source; called by the migration thread in an iteration, any locks
  */
 
-/* Has it to end? Cheap: no clock is looked at. */
-bool iterations_is_over(void);
+/* For iterations_is_over() */
+extern bool iterations_over;
+
+/* Has it to end? Asked for each page, so it is cheap: no clock is looked at. */
+static inline bool iterations_is_over(void)
+{
+    return qatomic_read(&iterations_over);
+}
 
 /* It has to if its time is over; looks at the clock if there is a limit. */
 bool iterations_is_late(void);

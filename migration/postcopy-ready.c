@@ -51,7 +51,6 @@ static struct {
      * Under lock
      */
     QemuMutex lock;
-    bool holding;               /* postcopy_ready_holds() reads it without */
     bool ready;                 /* the destination says so */
     bool accepted;              /* it waits for what becomes of the commit */
     bool asked;                 /* somebody wants the commit */
@@ -62,7 +61,6 @@ static struct {
     /*
      * Atomic
      */
-    bool interrupt;
     unsigned passes;            /* of pre-copy, complete */
 
     /*
@@ -70,6 +68,12 @@ static struct {
      */
     QEMUTimer *timer;
 } pr;
+
+/* Written under the lock, read without */
+bool postcopy_ready_holding;
+
+/* Atomic */
+bool postcopy_ready_interrupting;
 
 static void __attribute__((constructor)) postcopy_ready_init(void)
 {
@@ -98,17 +102,11 @@ void postcopy_ready_begin(MigrationState *s)
     pr.committed = false;
     pr.handed_over = false;
     pr.prepare_sent = false;
-    qatomic_set(&pr.holding, false);
+    qatomic_set(&postcopy_ready_holding, false);
     pr.ready = false;
     pr.accepted = false;
     pr.asked = false;
     pr.rp_ended = false;
-}
-
-/* Asked for each page of memory: no lock */
-bool postcopy_ready_holds(void)
-{
-    return qatomic_load_acquire(&pr.holding);
 }
 
 bool postcopy_ready_is_validated(void)
@@ -118,16 +116,11 @@ bool postcopy_ready_is_validated(void)
            (migration_is_running() || runstate_check(RUN_STATE_INMIGRATE));
 }
 
-bool postcopy_ready_interrupts(void)
-{
-    return qatomic_read(&pr.interrupt);
-}
-
 /* The lock is held.  There is something to look at for postcopy_ready_hold() */
 static void postcopy_ready_kick(void)
 {
-    if (pr.holding) {
-        qatomic_set(&pr.interrupt, true);
+    if (postcopy_ready_holding) {
+        qatomic_set(&postcopy_ready_interrupting, true);
         if (!pr.kicked) {
             pr.kicked = true;
             migration_make_urgent_request();
@@ -194,7 +187,7 @@ static void postcopy_ready_back_out(Error *reason)
     assert(bql_locked());
 
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        in_time = pr.holding && !pr.backed_out;
+        in_time = postcopy_ready_holding && !pr.backed_out;
         if (in_time) {
             pr.backed_out = true;
             postcopy_ready_kick();
@@ -336,7 +329,7 @@ static PostcopyReadyNews postcopy_ready_look(void)
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
         kicked = pr.kicked;
         pr.kicked = false;
-        qatomic_set(&pr.interrupt, false);
+        qatomic_set(&postcopy_ready_interrupting, false);
         news = (PostcopyReadyNews) {
             .ready = pr.ready, .accepted = pr.accepted, .asked = pr.asked,
             .rp_ended = pr.rp_ended, .backed_out = pr.backed_out,
@@ -408,7 +401,7 @@ static bool postcopy_ready_commit(MigrationState *s)
                               MIGRATION_STATUS_POSTCOPY_ACTIVE);
             pr.committed = s->state == MIGRATION_STATUS_POSTCOPY_ACTIVE;
             /* For migration_in_postcopy(), the state comes first */
-            qatomic_store_release(&pr.holding, !pr.committed);
+            qatomic_store_release(&postcopy_ready_holding, !pr.committed);
         }
     }
     bql_unlock();
@@ -502,7 +495,7 @@ static void postcopy_ready_hold_begin(MigrationState *s)
 {
     switchover_enter_hold(s);
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        qatomic_set(&pr.holding, true);
+        qatomic_set(&postcopy_ready_holding, true);
     }
     if (!pr.timer) {
         pr.timer = timer_new_ms(QEMU_CLOCK_REALTIME, postcopy_ready_expired,
@@ -520,7 +513,7 @@ static void postcopy_ready_hold_end(MigrationState *s)
     timer_del(pr.timer);
     postcopy_ready_limit_unsent(s, 0);
     WITH_QEMU_LOCK_GUARD(&pr.lock) {
-        qatomic_store_release(&pr.holding, false);
+        qatomic_store_release(&postcopy_ready_holding, false);
     }
     postcopy_ready_look();
 }

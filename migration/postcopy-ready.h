@@ -40,13 +40,24 @@
 #define QEMU_MIGRATION_POSTCOPY_READY_H
 
 #include "migration/migration.h"
+#include "qemu/atomic.h"
 
 /*
  * Source; called from any thread
  */
 
-/* Phase "hold" is going on, and the migration can still be backed out of. */
-bool postcopy_ready_holds(void);
+/* For postcopy_ready_holds() and postcopy_ready_interrupts() */
+extern bool postcopy_ready_holding;
+extern bool postcopy_ready_interrupting;
+
+/*
+ * Phase "hold" is going on, and the migration can still be backed out of. Asked
+ * for each page, so it takes no lock.
+ */
+static inline bool postcopy_ready_holds(void)
+{
+    return qatomic_load_acquire(&postcopy_ready_holding);
+}
 
 /*
  * Do both sides have to agree about the capability?  Snapshots have the same
@@ -72,8 +83,14 @@ bool postcopy_ready_committed(void);
 int postcopy_ready_hand_over(MigrationState *s, const uint8_t *package,
                              size_t size);
 
-/* Is the iteration to look whether there is something more urgent to send? */
-bool postcopy_ready_interrupts(void);
+/*
+ * Is the iteration to look whether there is something more urgent to send?
+ * Asked for each page.
+ */
+static inline bool postcopy_ready_interrupts(void)
+{
+    return qatomic_read(&postcopy_ready_interrupting);
+}
 
 /*
  * A pass is over: what is left is little enough to ask what the guest has
