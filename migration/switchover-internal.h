@@ -152,7 +152,7 @@ void switchover_sleep_unlocked(SwitchoverState *so, int64_t ms);
  * whether to stop the guest now; if not, iterating has to go on.  @precopy:
  * what is left to send has to fit into the downtime.
  */
-bool switchover_hold_window(SwitchoverState *so, bool precopy);
+bool switchover_io_hold_window(SwitchoverState *so, bool precopy);
 bool switchover_look_window(SwitchoverState *so, bool precopy);
 
 /*
@@ -177,13 +177,13 @@ SwitchoverDeviceList *switchover_vmstate_devices(void);
  * end both at @end_ns (get_clock()), or only the latter during an attempt.
  * Each may be done again.
  */
-void switchover_hold_begin(SwitchoverState *so, unsigned depth);
+void switchover_io_hold_begin(SwitchoverState *so, unsigned depth);
 void switchover_background_begin(SwitchoverState *so);
-void switchover_hold_until(SwitchoverState *so, int64_t end_ns);
+void switchover_io_hold_until(SwitchoverState *so, int64_t end_ns);
 
 /* Let jobs and exports go on; or guest requests as well. */
 void switchover_background_end(SwitchoverState *so);
-void switchover_hold_end(SwitchoverState *so);
+void switchover_io_hold_end(SwitchoverState *so);
 
 /* The window is over, if there is one.  Does not end the hold. */
 void switchover_window_close(SwitchoverState *so, bool hit);

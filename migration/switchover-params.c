@@ -350,8 +350,8 @@ void switchover_hmp_info(Monitor *mon, const SwitchoverInfo *info)
                    info->attempts, info->drain_timeouts);
     monitor_printf(mon, "switchover requests in flight at stop: %" PRIu32 "\n",
                    info->in_flight_at_stop);
-    monitor_printf(mon, "switchover quiesce windows: %" PRIu32 " (%" PRIu32
-                   " hits), total %" PRIu64 " ms, max %" PRIu64 " ms\n",
+    monitor_printf(mon, "switchover quiesce windows: %" PRIu32 " (hits: %"
+                   PRIu32 "), total %" PRIu64 " ms, max %" PRIu64 " ms\n",
                    info->quiesce->windows, info->quiesce->hits,
                    info->quiesce->total_ms, info->quiesce->max_ms);
     monitor_printf(mon, "switchover quiesce windows without a hit: %" PRIu32

@@ -7,13 +7,14 @@
  * nothing is in flight while it still runs, and stop it there.
  *
  * With the capability inflight-free-switchover such a moment is made.  In a
- * window of quiesce-window at most, new requests are held (switchover-hold.c),
- * those in flight are waited for, and the disks are flushed.  Memory is
- * iterated meanwhile: switchover_quiesce() is called again and again as long as
- * what is left to send fits into the downtime, and the window is a hit if at
- * such a moment nothing is in flight.  It ends by a timer otherwise, and guest
- * I/O is left alone for quiesce-interval.  After some windows without a hit the
- * guest is stopped all the same, and the drain waits for what is in flight.
+ * window of quiesce-window at most, new requests are held
+ * (switchover-io-hold.c), those in flight are waited for, and the disks are
+ * flushed.  Memory is iterated meanwhile: switchover_quiesce() is called again
+ * and again as long as what is left to send fits into the downtime, and the
+ * window is a hit if at such a moment nothing is in flight.  It ends by a timer
+ * otherwise, and guest I/O is left alone for quiesce-interval.  After some
+ * windows without a hit the guest is stopped all the same, and the drain waits
+ * for what is in flight.
  *
  * Without the capability such a moment is only looked for, if drain-timeout is
  * set: nothing is held back, so a busy guest may offer none.
@@ -115,9 +116,9 @@ static void switchover_window_open(SwitchoverState *so)
                 so->ms->parameters.quiesce_window * SCALE_MS;
 
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_QUIESCE);
-    switchover_hold_begin(so, w->depth);
+    switchover_io_hold_begin(so, w->depth);
     switchover_background_begin(so);
-    switchover_hold_until(so, w->end_ns);
+    switchover_io_hold_until(so, w->end_ns);
     trace_switchover_window_open(w->depth);
 }
 
@@ -186,7 +187,7 @@ static bool switchover_window_look(SwitchoverState *so)
         /* A request may have come in between: see that no other does */
         w->depth = 0;
         w->settled = false;
-        switchover_hold_begin(so, 0);
+        switchover_io_hold_begin(so, 0);
         return false;
     }
     if (!w->flushed) {
@@ -309,7 +310,7 @@ static bool switchover_window_step(SwitchoverState *so, bool precopy)
     return false;
 }
 
-bool switchover_hold_window(SwitchoverState *so, bool precopy)
+bool switchover_io_hold_window(SwitchoverState *so, bool precopy)
 {
     bool go_on;
 

@@ -251,7 +251,7 @@ bool switchover_quiesce(MigrationState *s, bool precopy)
         return true;
     }
     if (switchover_holds(so)) {
-        return switchover_hold_window(so, precopy);
+        return switchover_io_hold_window(so, precopy);
     }
     return !switchover_is_bounded(so) || switchover_look_window(so, precopy);
 }
@@ -390,7 +390,7 @@ static void switchover_back_out(SwitchoverState *so)
     so->devices_stopped = false;
     so->attempting = false;
     switchover_drained_end(so);
-    switchover_hold_end(so);
+    switchover_io_hold_end(so);
 
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
 }
@@ -524,8 +524,8 @@ static bool switchover_timed_out(SwitchoverState *so, bool final, Error **errp)
 }
 
 /* Back out because of @ret.  Sets @errp unless there will be a retry. */
-static void switchover_give_up(SwitchoverState *so, int ret, bool final,
-                               Error **errp)
+static void switchover_end_attempt(SwitchoverState *so, int ret, bool final,
+                                   Error **errp)
 {
     ERRP_GUARD();
 
@@ -614,7 +614,7 @@ static bool switchover_came_too_late(SwitchoverState *so)
     if (!so->window.hit || (so->holding && !bdrv_timed_drain_in_flight())) {
         return false;
     }
-    switchover_hold_end(so);
+    switchover_io_hold_end(so);
     trace_switchover_came_too_late();
     so->window.hit = false;
     WITH_QEMU_LOCK_GUARD(&so->lock) {
@@ -630,10 +630,10 @@ static bool switchover_came_too_late(SwitchoverState *so)
  * From now on, what the guest has asked for and no device has fetched belongs
  * to the destination, unless the switchover backs out.
  */
-static void switchover_hold_stopped(SwitchoverState *so)
+static void switchover_io_hold_stopped(SwitchoverState *so)
 {
     if (switchover_holds(so)) {
-        switchover_hold_begin(so, 0);
+        switchover_io_hold_begin(so, 0);
     }
 }
 
@@ -676,7 +676,7 @@ int switchover_stop(MigrationState *s, Error **errp)
     so->attempting = true;
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_STOP);
     switchover_pause_vcpus(so);
-    switchover_hold_stopped(so);
+    switchover_io_hold_stopped(so);
     switchover_count_in_flight(so);
 
     ret = bounded ? switchover_stop_bounded(so) : switchover_stop_unbounded(so);
@@ -685,7 +685,7 @@ int switchover_stop(MigrationState *s, Error **errp)
     switchover_background_end(so);
 
     if (ret && bounded) {
-        switchover_give_up(so, ret, false, errp);
+        switchover_end_attempt(so, ret, false, errp);
         return ret;
     }
     if (ret) {
@@ -715,7 +715,7 @@ bool switchover_rest(MigrationState *s, Error **errp)
     so->stopped_ns = get_clock();
     ret = switchover_drain(so, switchover_deadline(so));
     if (ret) {
-        switchover_give_up(so, ret, true, errp);
+        switchover_end_attempt(so, ret, true, errp);
         return false;
     }
     switchover_log_enter(&so->log, SWITCHOVER_PHASE_SAVE);
@@ -747,7 +747,7 @@ void switchover_finish(MigrationState *s)
 
     switchover_drained_end(so);
     switchover_window_close(so, false);
-    switchover_hold_end(so);
+    switchover_io_hold_end(so);
     so->attempting = false;
 
     if (so->deferring && so->deferred_stop != RUN_STATE__MAX &&

@@ -24,11 +24,11 @@
 #include "trace.h"
 
 /* Main AioContext, BQL held */
-static void switchover_hold_expired(void *opaque)
+static void switchover_io_hold_expired(void *opaque)
 {
     SwitchoverState *so = opaque;
 
-    trace_switchover_hold_expired(so->attempting);
+    trace_switchover_io_hold_expired(so->attempting);
     if (so->attempting) {
         switchover_background_end(so);
     } else {
@@ -36,12 +36,12 @@ static void switchover_hold_expired(void *opaque)
             switchover_window_close(so, false);
             switchover_log_enter(&so->log, SWITCHOVER_PHASE_APPROACH);
         }
-        switchover_hold_end(so);
+        switchover_io_hold_end(so);
     }
     switchover_kick();
 }
 
-void switchover_hold_begin(SwitchoverState *so, unsigned depth)
+void switchover_io_hold_begin(SwitchoverState *so, unsigned depth)
 {
     assert(bql_locked());
 
@@ -62,14 +62,14 @@ void switchover_background_begin(SwitchoverState *so)
     }
 }
 
-void switchover_hold_until(SwitchoverState *so, int64_t end_ns)
+void switchover_io_hold_until(SwitchoverState *so, int64_t end_ns)
 {
     assert(bql_locked());
 
     if (!so->hold_timer) {
         so->hold_timer = aio_timer_new(qemu_get_aio_context(),
                                        QEMU_CLOCK_REALTIME, SCALE_NS,
-                                       switchover_hold_expired, so);
+                                       switchover_io_hold_expired, so);
     }
     timer_mod(so->hold_timer, end_ns);
 }
@@ -86,7 +86,7 @@ void switchover_background_end(SwitchoverState *so)
     }
 }
 
-void switchover_hold_end(SwitchoverState *so)
+void switchover_io_hold_end(SwitchoverState *so)
 {
     assert(bql_locked());
 
