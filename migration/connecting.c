@@ -130,7 +130,7 @@ static void further_report(void *opaque, void *unused)
 }
 
 void migration_connecting_further(QIOChannelSocket *sioc, SocketAddress *addr,
-                               QIOTaskFunc func, void *opaque)
+                                  QIOTaskFunc func, void *opaque)
 {
     Further *f = g_atomic_rc_box_new0(Further);
 

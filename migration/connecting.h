@@ -54,7 +54,7 @@ bool migration_connecting_take(QIOChannel *ioc);
  * Then the task has an error. @func calls migration_connecting_remove().
  */
 void migration_connecting_further(QIOChannelSocket *sioc, SocketAddress *addr,
-                               QIOTaskFunc func, void *opaque);
+                                  QIOTaskFunc func, void *opaque);
 
 /*
  * If @ioc is one of those, then it is connected now, and its handshake comes

@@ -121,7 +121,7 @@ static bool queue_send(VhostUserQueue *q)
 }
 
 static void queue_take_reply_fds(VhostUserQueueMsg *msg,
-                                    struct msghdr *mh)
+                                 struct msghdr *mh)
 {
     struct cmsghdr *cmsg;
 
@@ -373,7 +373,7 @@ void vhost_user_queue_submit(VhostUserQueue *q, const char *device)
 }
 
 bool vhost_user_queue_wait(VhostUserQueue *q, VhostUserQueueMsg *msg,
-                          int64_t ms)
+                           int64_t ms)
 {
     int64_t end_ns = ms < 0 ? INT64_MAX : get_clock() + ms * SCALE_MS;
 
