@@ -404,9 +404,9 @@ int main(void)
     }
     net_start(nics, option_positive("nicms", 10));
     fault_start(option_number("faultbuf", 0), option_positive("faultus", 1000));
+    memory_start(option_number("dirty", 0), option_positive("dirtybuf", 64));
     say("SO READY %u", io_start(&config, mode));
     start_heart(&period_ms);
-    memory_start(option_number("dirty", 0), option_positive("dirtybuf", 64));
     for (;;) {
         listen_line(line);
         obey(line);
