@@ -63,13 +63,6 @@ def pairs(turns: Iterable[dict[str, float]], variant: str,
     return [value for value in found if value is not None]
 
 
-def differences(turns: Iterable[dict[str, float]], variant: str,
-                base: str) -> list[float]:
-    """By how much @variant is more than @base; otherwise like pairs()."""
-    return [each[variant] - each[base] for each in turns
-            if variant in each and base in each]
-
-
 def cell(value: float | None, digits: int = 0) -> str:
     """A number for a table."""
     return '-' if value is None else f'{value:.{digits}f}'
@@ -111,23 +104,6 @@ class Claim:
         words = {True: term.good('pass'), False: term.warning('FAIL'),
                  None: 'skip'}
         return f'{words[self.holds]}  {self.text}: {self.seen}'
-
-
-def no_slower(what: str, base: str, turns: list[dict[str, float]],
-              variant: str, times: float, more_ms: float,
-              note: str = '') -> Claim:
-    """@variant takes at most @times as long as @base, or @more_ms more.
-
-    What takes two milliseconds differs by more than a tenth for no reason.
-    """
-    found = median(pairs(turns, variant, base))
-    more = median(differences(turns, variant, base))
-    return Claim(f'{variant}: {what} is at most {times:.2f} times that of '
-                 f'{base}, or {more_ms:.0f} ms more',
-                 None if found is None or more is None
-                 else found <= times or more <= more_ms,
-                 f'{cell(found, 2)} times, {cell(more, 1)} ms more (medians '
-                 f'of pairs{note})')
 
 
 # ---- the command line -------------------------------------------------------
