@@ -192,10 +192,13 @@ void sw_setup_mirror(SwRig *rig)
               " 'driver': 'nbd', 'node-name': 'mirror', 'server': {"
               " 'type': 'unix', 'path': %s } } }",
               sw_disk_socket(rig->mirror));
+    /* A guest that writes all the time may be ahead of the job for ever */
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'blockdev-mirror', 'arguments': {"
               " 'job-id': 'job', 'device': 'disk0', 'target': 'mirror',"
               " 'sync': 'full' } }");
     sw_event_wait(rig->src->mon, "BLOCK_JOB_READY", 0, NULL);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
     rig->victim = rig->mirror;
     rig->victim_node = "mirror";
 }
