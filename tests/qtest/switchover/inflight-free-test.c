@@ -215,8 +215,9 @@ static void end_stopped_in_window(SwRig *rig)
 }
 
 /*
- * The hold is still on when the guest goes on.  A machine that is very slow may
- * have come to the switchover between the two: then the guest stays paused.
+ * The hold is still on when the guest goes on.  Nothing is in flight any more
+ * when it is stopped, so the switchover is near: do not let it come between the
+ * two.  On a machine that is very slow it may, and the guest stays paused.
  */
 static void end_paused_in_window(SwRig *rig)
 {
@@ -224,10 +225,9 @@ static void end_paused_in_window(SwRig *rig)
 
     open_window(rig);
     expect_still_open(rig, "stop");
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
-    rig->paused_beats = sw_guest_beats(rig->src->guest);
-    rsp = sw_qmp_try(rig->src->mon, "{ 'execute': 'cont' }");
+    rsp = sw_qmp_pair_try(rig->src->mon, "stop", "cont");
     rig->paused = qdict_haskey(rsp, "error");
+    rig->paused_beats = sw_guest_beats(rig->src->guest);
     SW_CHECK(!rig->paused || sw_patience() > 1, "cont was refused");
     qobject_unref(rsp);
     sw_expect_completed(rig);

@@ -28,7 +28,7 @@ struct SwMonitor {
     /* Under the lock */
     GMutex lock;
     GCond changed;
-    QDict *message;         /* greeting or response, not yet taken */
+    GQueue messages;        /* greeting and responses, not yet taken */
     GPtrArray *events;      /* of SwEvent, all of them */
     unsigned first_event;   /* the ones before this were forgotten */
     bool closed;
@@ -54,8 +54,7 @@ static void take_in(SwMonitor *mon, const char *line)
         event->when_us = sw_now_us();
         g_ptr_array_add(mon->events, event);
     } else {
-        qobject_unref(mon->message);
-        mon->message = dict;
+        g_queue_push_tail(&mon->messages, dict);
     }
     g_cond_broadcast(&mon->changed);
     g_mutex_unlock(&mon->lock);
@@ -97,11 +96,11 @@ static QDict *take_message(SwMonitor *mon, const char *what)
     QDict *message;
 
     g_mutex_lock(&mon->lock);
-    while (!mon->message && !mon->closed) {
+    while (g_queue_is_empty(&mon->messages) && !mon->closed) {
         SW_CHECK(wait_change(mon, end_us), "%s: no answer within %d ms to %s",
                  mon->name, SW_WAIT_MS, what);
     }
-    message = g_steal_pointer(&mon->message);
+    message = g_queue_pop_head(&mon->messages);
     g_mutex_unlock(&mon->lock);
     return message;
 }
@@ -117,6 +116,7 @@ SwMonitor *sw_monitor_new(int fd, const char *name, bool oob)
     mon->events = g_ptr_array_new_with_free_func(event_free);
     g_mutex_init(&mon->lock);
     g_cond_init(&mon->changed);
+    g_queue_init(&mon->messages);
     mon->reader = g_thread_new("monitor", read_monitor, mon);
 
     greeting = take_message(mon, "the connection");
@@ -134,6 +134,8 @@ SwMonitor *sw_monitor_new(int fd, const char *name, bool oob)
 
 void sw_monitor_free(SwMonitor *mon)
 {
+    QDict *message;
+
     shutdown(mon->fd, SHUT_RDWR);
     g_thread_join(mon->reader);
     close(mon->fd);
@@ -141,24 +143,41 @@ void sw_monitor_free(SwMonitor *mon)
     g_ptr_array_free(mon->events, true);
     g_mutex_clear(&mon->lock);
     g_cond_clear(&mon->changed);
-    qobject_unref(mon->message);
+    while ((message = g_queue_pop_head(&mon->messages))) {
+        qobject_unref(message);
+    }
     g_free(mon->name);
     g_free(mon);
+}
+
+static bool send_text(SwMonitor *mon, const GString *text)
+{
+    return RETRY_ON_EINTR(send(mon->fd, text->str, text->len, MSG_NOSIGNAL)) ==
+           text->len;
 }
 
 QDict *sw_vqmp_try(SwMonitor *mon, const char *fmt, va_list ap)
 {
     QDict *cmd = qdict_from_vjsonf_nofail(fmt, ap);
     g_autoptr(GString) text = qobject_to_json(QOBJECT(cmd));
-    QDict *rsp;
 
     qobject_unref(cmd);
-    if (RETRY_ON_EINTR(send(mon->fd, text->str, text->len, MSG_NOSIGNAL)) !=
-        text->len) {
-        return NULL;
-    }
-    rsp = take_message(mon, text->str);
-    return rsp;
+    return send_text(mon, text) ? take_message(mon, text->str) : NULL;
+}
+
+QDict *sw_qmp_pair_try(SwMonitor *mon, const char *first, const char *second)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    QDict *rsp;
+
+    g_string_printf(text, "{ \"execute\": \"%s\" }{ \"execute\": \"%s\" }",
+                    first, second);
+    SW_CHECK(send_text(mon, text), "%s: QEMU closed the monitor", mon->name);
+    rsp = take_message(mon, first);
+    SW_CHECK(rsp && qdict_haskey(rsp, "return"), "%s: %s failed", mon->name,
+             first);
+    qobject_unref(rsp);
+    return take_message(mon, second);
 }
 
 QDict *sw_qmp_try(SwMonitor *mon, const char *fmt, ...)

@@ -31,7 +31,13 @@ QDict *sw_qmp_try(SwMonitor *mon, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 QDict *sw_vqmp_try(SwMonitor *mon, const char *fmt, va_list ap)
     G_GNUC_PRINTF(2, 0);
 
-/* As above, but the test fails if it is not a success; the whole response */
+/*
+ * Two commands without arguments, sent as one: QEMU has the second before it
+ * answers the first, which must succeed.  The whole response to the second.
+ */
+QDict *sw_qmp_pair_try(SwMonitor *mon, const char *first, const char *second);
+
+/* As sw_qmp_try(), but the test fails if it is not a success */
 QDict *sw_qmp_rsp(SwMonitor *mon, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* As above; the "return" member, which must be an object */
