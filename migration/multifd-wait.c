@@ -157,7 +157,8 @@ int multifd_wait_sync(QEMUFile *f)
 
 bool multifd_wait_is_due(void)
 {
-    return due.room || due.sync != SYNC_NONE;
+    /* savevm comes here, too: it owes nothing of what was cancelled before */
+    return migrate_multifd() && (due.room || due.sync != SYNC_NONE);
 }
 
 bool multifd_wait_settle(int64_t until_ns)

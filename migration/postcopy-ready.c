@@ -521,6 +521,7 @@ static void postcopy_ready_hold_end(MigrationState *s)
 int postcopy_ready_hold(MigrationState *s, const uint8_t *package, size_t size,
                         Error **errp)
 {
+    ERRP_GUARD();
     bool committed;
 
     assert(bql_locked());
@@ -533,6 +534,11 @@ int postcopy_ready_hold(MigrationState *s, const uint8_t *package, size_t size,
     committed = postcopy_ready_wait(s, errp);
     if (committed) {
         qemu_savevm_send_postcopy_run(s->to_dst_file);
+    } else {
+        /* Before there are errors because of what we do */
+        migrate_set_error(s, *errp);
+        /* The thread of the return path may be sending a page */
+        postcopy_ready_break(s);
     }
 
     bql_lock();

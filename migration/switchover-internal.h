@@ -181,6 +181,9 @@ void switchover_io_hold_begin(SwitchoverState *so, unsigned depth);
 void switchover_background_begin(SwitchoverState *so);
 void switchover_io_hold_until(SwitchoverState *so, int64_t end_ns);
 
+/* As if the time were over, if there is one. */
+void switchover_io_hold_shutdown(SwitchoverState *so);
+
 /* Let jobs and exports go on; or guest requests as well. */
 void switchover_background_end(SwitchoverState *so);
 void switchover_io_hold_end(SwitchoverState *so);

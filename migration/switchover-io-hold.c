@@ -41,6 +41,16 @@ static void switchover_io_hold_expired(void *opaque)
     switchover_kick();
 }
 
+void switchover_io_hold_shutdown(SwitchoverState *so)
+{
+    assert(bql_locked());
+
+    if (so->hold_timer) {
+        timer_del(so->hold_timer);
+        switchover_io_hold_expired(so);
+    }
+}
+
 void switchover_io_hold_begin(SwitchoverState *so, unsigned depth)
 {
     assert(bql_locked());

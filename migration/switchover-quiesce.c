@@ -315,7 +315,8 @@ bool switchover_io_hold_window(SwitchoverState *so, bool precopy)
     bool go_on;
 
     bql_lock();
-    if (!runstate_is_running()) {
+    if (!runstate_is_running() || migrate_has_error(so->ms)) {
+        /* An error that is none of a file shows in the completion only */
         bql_unlock();
         return true;
     }

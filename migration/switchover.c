@@ -739,6 +739,11 @@ void switchover_handover(MigrationState *s)
     switchover_log_enter(&switchover.log, SWITCHOVER_PHASE_HANDOVER);
 }
 
+void switchover_shutdown(void)
+{
+    switchover_io_hold_shutdown(&switchover);
+}
+
 void switchover_finish(MigrationState *s)
 {
     SwitchoverState *so = &switchover;

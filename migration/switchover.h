@@ -107,6 +107,13 @@ void switchover_release_disks(MigrationState *s);
 /* The destination owns the guest. */
 void switchover_handover(MigrationState *s);
 
+/*
+ * QEMU is about to end, and the migration was cancelled: let go of what is in
+ * the way of jobs and exports.  The migration thread may come too late for
+ * that.  Main loop, BQL held.
+ */
+void switchover_shutdown(void);
+
 /* The migration thread is about to end: let go of all that is still held. */
 void switchover_finish(MigrationState *s);
 

@@ -38,6 +38,9 @@
 /* Of the requests that keep a window open, one is sent this often */
 #define HOLDER_INTERVAL_MS 100
 
+/* A command that has to come in time after another one; seldom, it does not */
+#define PAIR_TRIES 3
+
 /* A series of migrations */
 #define TURNS 5
 #define TURNS_FULL 50
@@ -199,38 +202,68 @@ static bool too_slow_to_cancel(SwRig *rig)
     return sw_patience() > 1 && sw_status_seen(rig->src->mon, "device");
 }
 
+/*
+ * After @command nothing is in flight any more, so the switchover is near: do
+ * not let it come before migrate_cancel.
+ */
+static bool cancel_after(SwRig *rig, const char *command)
+{
+    QDict *rsp;
+
+    expect_still_open(rig, command);
+    rsp = sw_qmp_pair_try(rig->src->mon, command, "migrate_cancel");
+    g_assert_true(rsp && qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+    if (too_slow_to_cancel(rig)) {
+        g_test_skip("the window was over before migrate_cancel");
+        return false;
+    }
+    sw_status_wait(rig->src->mon, "cancelled");
+    return true;
+}
+
 static void end_stopped_in_window(SwRig *rig)
 {
     open_window(rig);
-    expect_still_open(rig, "stop");
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'stop' }");
-    if (too_slow_to_cancel(rig)) {
-        g_test_skip("the window was over before migrate_cancel");
+    if (!cancel_after(rig, "stop")) {
         return;
     }
-    cancel(rig);
     g_assert_true(sw_vm_in_state(rig->src, "paused"));
     sw_qmp_ok(rig->src->mon, "{ 'execute': 'cont' }");
     sw_expect_as_before(rig);
 }
 
-/*
- * The hold is still on when the guest goes on.  Nothing is in flight any more
- * when it is stopped, so the switchover is near: do not let it come between the
- * two.  On a machine that is very slow it may, and the guest stays paused.
- */
-static void end_paused_in_window(SwRig *rig)
+/* As above; false if the switchover came first, and the guest is paused */
+static bool go_on_in_window(SwRig *rig)
 {
     QDict *rsp;
 
     open_window(rig);
     expect_still_open(rig, "stop");
     rsp = sw_qmp_pair_try(rig->src->mon, "stop", "cont");
+    g_assert_nonnull(rsp);
     rig->paused = qdict_haskey(rsp, "error");
     rig->paused_beats = sw_guest_beats(rig->src->guest);
-    SW_CHECK(!rig->paused || sw_patience() > 1, "cont was refused");
     qobject_unref(rsp);
     sw_expect_completed(rig);
+    return !rig->paused;
+}
+
+/* The hold is still on when the guest goes on */
+static void end_paused_in_window(SwRig *rig)
+{
+    unsigned tries = 1;
+
+    while (!go_on_in_window(rig)) {
+        if (tries == PAIR_TRIES && sw_patience() > 1) {
+            g_test_skip("the window was over before cont");
+            return;
+        }
+        SW_CHECK(tries < PAIR_TRIES, "cont was refused each time");
+        tries++;
+        rig->paused = false;
+        sw_rig_turn(rig);
+    }
 }
 
 static void end_stopped_completes(SwRig *rig)
@@ -255,11 +288,13 @@ static bool has_io_error(void *opaque)
 
 /*
  * What was in flight fails, and migrates as what is to be done again; what is
- * held migrates in the virtqueue.
+ * held migrates in the virtqueue.  The window is kept open until the guest has
+ * been stopped.
  */
 static void end_io_error_in_window(SwRig *rig)
 {
     sw_wait_until(is_in_window, rig->src, SW_WAIT_MS, "a window");
+    send_holder(rig);
     sw_disk_fail(rig->disk[0]);
     sw_event_wait(rig->src->mon, "BLOCK_IO_ERROR", 0, NULL);
     sw_disk_mend(rig->disk[0]);
@@ -275,12 +310,33 @@ static void end_io_error_in_window(SwRig *rig)
 static void end_reset_in_window(SwRig *rig)
 {
     open_window(rig);
-    expect_still_open(rig, "system_reset");
     sw_guest_expect_reboot(rig->src->guest);
-    sw_qmp_ok(rig->src->mon, "{ 'execute': 'system_reset' }");
-    cancel(rig);
+    if (!cancel_after(rig, "system_reset")) {
+        return;
+    }
     sw_guest_wait_ready(rig->src->guest, 1);
     sw_expect_as_before(rig);
+}
+
+/*
+ * The window has a reference to the job: it is given back before QEMU cancels
+ * all jobs.  If it is not, QEMU cancels the job again after its end, and dies
+ * by SIGSEGV.
+ */
+static void end_quit_in_window(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'blockdev-add', 'arguments': {"
+              " 'driver': 'null-co', 'node-name': 'null',"
+              " 'size': %d, 'read-zeroes': true } }",
+              SW_DISK_MIB * 1024 * 1024);
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'blockdev-backup', 'arguments': {"
+              " 'job-id': 'job', 'device': 'disk0', 'target': 'null',"
+              " 'sync': 'none' } }");
+    open_window(rig);
+    expect_still_open(rig, "quit");
+    qobject_unref(sw_qmp_try(rig->src->mon, "{ 'execute': 'quit' }"));
+    sw_vm_wait_exit(rig->src, EXIT_SUCCESS);
+    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
 }
 
 static void plug(SwRig *rig)
@@ -514,10 +570,16 @@ static const SwCase cases[] = {
         .device = &sw_virtio_blk_port,
         .end = end_unplugged_in_window,
     }, {
+        .path = "window/quit",
+        HOLDER,
+        .device = &sw_virtio_blk_iothread,
+        .end = end_quit_in_window,
+    }, {
         .path = "window/io-error",
         INFLIGHT_FREE,
         .device = &sw_virtio_blk_stop,
-        .latency_ms = { 4 * LATENCY_MS },
+        .disks = 2,
+        .latency_ms = { 4 * LATENCY_MS, HOLDER_LATENCY_MS },
         .end = end_io_error_in_window,
     }, {
         .path = "series/virtio-blk",

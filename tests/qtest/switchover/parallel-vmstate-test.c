@@ -30,8 +30,11 @@
 #define STRESS_TURNS 30
 #define STRESS_MOVES 10
 
-/* Long enough for all devices to be asked before the first one answers */
-#define LATENCY_US 20000
+/*
+ * Long enough for all devices to be asked before the first one answers, on a
+ * busy machine, too
+ */
+#define LATENCY_US 100000
 
 /*
  * Stop and cont

@@ -30,8 +30,8 @@
 #include "switchover/scenario.h"
 #include "switchover/transport.h"
 
-/* Long enough to be seen waiting, short enough to wait for */
-#define READY_TIMEOUT_MS 1500
+/* Long enough to look at all there is, short enough to wait for */
+#define READY_TIMEOUT_MS 4000
 
 /* That more than this was sent is no accident */
 #define FLOW_BYTES (4 * MiB)

@@ -712,8 +712,10 @@ static const SwCase cases[] = {
         POSTCOPY,
         .end = end_resume_early,
     }, {
+        /* One CPU: another one may go on, and need no page that is withheld */
         .path = "cut/post-copy/pages",
         POSTCOPY,
+        .cpus = 1,
         .proxied = true,
         .end = end_lose_pages,
     }, {

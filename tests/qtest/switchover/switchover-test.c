@@ -290,10 +290,12 @@ static const SwCase scenarios[] = {
     }, {
         /*
          * Unpatched: completes.  With drain-timeout, but without
-         * bdrv_io_limits_lift(): MIGRATION_DRAIN_TIMEOUT.
+         * bdrv_io_limits_lift(): MIGRATION_DRAIN_TIMEOUT, as four requests
+         * take 2 s.
          */
         .path = "limits/group",
         .healthy = true,
+        .drain_timeout_ms = 1000,
         .device = &sw_virtio_blk_iothread,
         .driver = &sw_nbd_throttled,
         .kind = SW_KIND_WRITE,
@@ -304,6 +306,7 @@ static const SwCase scenarios[] = {
         .path = "limits/device",
         .full = true,
         .healthy = true,
+        .drain_timeout_ms = 1000,
         .device = &sw_virtio_blk,
         .driver = &sw_nbd,
         .kind = SW_KIND_WRITE,
