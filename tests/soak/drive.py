@@ -46,7 +46,8 @@ def parameters(turn: Turn) -> dict:
     return {
         'max-bandwidth': turn.bandwidth,
         'max-postcopy-bandwidth': turn.postcopy_bandwidth,
-        'downtime-limit': 300,
+        # What is to be backed out of in a hold may not converge before
+        'downtime-limit': 1 if turn.stays and turn.ready else 300,
         'multifd-channels': 2,
         'drain-timeout': turn.drain_timeout,
         'drain-timeout-action':
