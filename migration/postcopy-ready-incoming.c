@@ -10,6 +10,7 @@
 #include "migration/migration.h"
 #include "migration/options.h"
 #include "migration/postcopy-ready.h"
+#include "migration/qemu-file.h"
 #include "migration/switchover-incoming.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-switchover.h"
@@ -163,6 +164,22 @@ static void postcopy_ready_end_bh(void *opaque)
         exit(EXIT_FAILURE);
     }
     migration_incoming_state_destroy();
+}
+
+bool postcopy_ready_load_failed(MigrationIncomingState *mis)
+{
+    assert(bql_locked());
+
+    if (!migrate_postcopy_ready() || !mis->have_listen_thread) {
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&in.lock) {
+        in.backed_out = true;
+    }
+    trace_postcopy_ready_load_failed();
+    migrate_send_rp_shut(mis, 1);
+    qemu_file_shutdown(mis->from_src_file);
+    return true;
 }
 
 bool postcopy_ready_backed_out(MigrationIncomingState *mis)

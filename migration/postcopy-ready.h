@@ -177,6 +177,13 @@ MigrationStatus postcopy_ready_listen_status(MigrationIncomingState *mis);
 bool postcopy_ready_pauses(void);
 
 /*
+ * The devices could not be loaded, or the source could not be told that they
+ * were.  Returns whether the listen thread is told to end, and the rest follows
+ * from that: what it uses must not go before it does.  Main loop, BQL held.
+ */
+bool postcopy_ready_load_failed(MigrationIncomingState *mis);
+
+/*
  * The listen thread has ended: was the migration backed out of during the hold?
  * Then this process ends by itself, from the main loop.
  */

@@ -233,6 +233,20 @@ static void end_stays(SwRig *rig)
     sw_hold_expect_backed_out(rig, "cancelled", NULL);
 }
 
+/*
+ * The destination cannot load a device, and stays.  If its state goes while the
+ * listen thread still reads, that ends by SIGSEGV or in an assertion.
+ */
+static void end_device_refused(SwRig *rig)
+{
+    sw_qmp_ok(rig->src->mon, "{ 'execute': 'device_add', 'arguments': {"
+              " 'driver': 'virtio-rng-pci', 'id': 'rng', 'bus': 'rp0' } }");
+    sw_rig_migrate(rig);
+    sw_status_wait(rig->dst->mon, "failed");
+    sw_expect_migration_error(rig->dst, "load of migration failed");
+    sw_hold_expect_backed_out(rig, "failed", NULL);
+}
+
 /* The user's wish is older than the decision to go back */
 static void end_stopped(SwRig *rig)
 {
@@ -463,6 +477,18 @@ static const SwCase cases[] = {
         SW_READY_CASE,
         .dst_stays = true,
         .end = end_stays,
+    }, {
+        .path = "back/device-refused",
+        .healthy = true,
+        .device = &sw_virtio_blk_port,
+        .driver = &sw_nbd,
+        .kind = SW_KIND_ANY,
+        .postcopy = true,
+        .dirty_mib_per_s = 50,
+        .dirty_mib = 32,
+        .ready = SW_BOTH,
+        .dst_stays = true,
+        .end = end_device_refused,
     }, {
         .path = "back/stop",
         .full = true,
