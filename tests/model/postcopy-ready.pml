@@ -102,7 +102,7 @@ inline connect()
  * The source
  */
 
-typedef PostcopyReady {     /* as in postcopy-ready.c */
+typedef PostcopyReady {     /* as in postcopy-ready.c, or a global there */
     bool committed, prepare_sent, holding, ready, accepted, asked, rp_ended,
          backed_out
 };
