@@ -38,9 +38,6 @@
 /* Of the requests that keep a window open, one is sent this often */
 #define HOLDER_INTERVAL_MS 100
 
-/* A command that has to come in time after another one; seldom, it does not */
-#define PAIR_TRIES 3
-
 /* A series of migrations */
 #define TURNS 5
 #define TURNS_FULL 50
@@ -233,8 +230,11 @@ static void end_stopped_in_window(SwRig *rig)
     sw_expect_as_before(rig);
 }
 
-/* As above; false if the switchover came first, and the guest is paused */
-static bool go_on_in_window(SwRig *rig)
+/*
+ * The hold is still on when the guest goes on.  As above; but a machine that is
+ * very slow may have come to the switchover, and the guest stays paused.
+ */
+static void end_paused_in_window(SwRig *rig)
 {
     QDict *rsp;
 
@@ -244,26 +244,9 @@ static bool go_on_in_window(SwRig *rig)
     g_assert_nonnull(rsp);
     rig->paused = qdict_haskey(rsp, "error");
     rig->paused_beats = sw_guest_beats(rig->src->guest);
+    SW_CHECK(!rig->paused || sw_patience() > 1, "cont was refused");
     qobject_unref(rsp);
     sw_expect_completed(rig);
-    return !rig->paused;
-}
-
-/* The hold is still on when the guest goes on */
-static void end_paused_in_window(SwRig *rig)
-{
-    unsigned tries = 1;
-
-    while (!go_on_in_window(rig)) {
-        if (tries == PAIR_TRIES && sw_patience() > 1) {
-            g_test_skip("the window was over before cont");
-            return;
-        }
-        SW_CHECK(tries < PAIR_TRIES, "cont was refused each time");
-        tries++;
-        rig->paused = false;
-        sw_rig_turn(rig);
-    }
 }
 
 static void end_stopped_completes(SwRig *rig)

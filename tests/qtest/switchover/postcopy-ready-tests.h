@@ -9,18 +9,24 @@
 
 #define SW_READY_SUITE "postcopy-ready"
 
-#define SW_READY_BASE                           \
+#define SW_READY_WITH(model)                    \
     .healthy = true,                            \
-    .device = &sw_virtio_blk,                   \
+    .device = model,                            \
     .kind = SW_KIND_ANY,                        \
     .postcopy = true
+
+#define SW_READY_BASE                           \
+    SW_READY_WITH(&sw_virtio_blk)
+
+#define SW_READY_MEMORY                         \
+    .dirty_mib_per_s = 50,                      \
+    .dirty_mib = 32
 
 /* A guest that works on memory */
 #define SW_READY_GUEST                          \
     SW_READY_BASE,                              \
     .driver = &sw_nbd,                          \
-    .dirty_mib_per_s = 50,                      \
-    .dirty_mib = 32
+    SW_READY_MEMORY
 
 /* ... and both sides know about the hold */
 #define SW_READY_CASE                           \
@@ -31,8 +37,7 @@
 #define SW_READY_LOCAL                          \
     SW_READY_BASE,                              \
     .driver = &sw_qcow2_local,                  \
-    .dirty_mib_per_s = 50,                      \
-    .dirty_mib = 32,                            \
+    SW_READY_MEMORY,                            \
     .ready = SW_BOTH
 
 /* What is given to sw_add_case(): the end does it all */
