@@ -59,6 +59,7 @@ peer: deps
 
 .PHONY: demo
 demo: all $(demo_stock) guest
+	@scripts/install-deps --pictures
 	@scripts/demo
 
 .PHONY: check
@@ -77,6 +78,7 @@ check-full: all stock guest
 
 .PHONY: bench
 bench: all stock guest
+	@scripts/install-deps --pictures
 	@tests/bench/run-all
 
 .PHONY: soak
