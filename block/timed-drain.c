@@ -57,6 +57,7 @@ void bdrv_timed_drain_waiter_del(BdrvTimedDrainWaiter *waiter)
 /* Protected by the BQL: whoever owns the section */
 static void (*timed_drain_owner_yield)(void *opaque);
 static void *timed_drain_owner;
+static bool timed_drain_in_force;   /* atomic */
 
 void bdrv_timed_drain_begin(void (*yield)(void *opaque), void *opaque)
 {
@@ -64,6 +65,7 @@ void bdrv_timed_drain_begin(void (*yield)(void *opaque), void *opaque)
     trace_bdrv_timed_drain_begin();
     timed_drain_owner_yield = yield;
     timed_drain_owner = opaque;
+    qatomic_set(&timed_drain_in_force, true);
     bdrv_drain_all_begin_nopoll();
 }
 
@@ -74,6 +76,14 @@ void bdrv_timed_drain_end(void)
     timed_drain_owner_yield = NULL;
     timed_drain_owner = NULL;
     bdrv_drain_all_end();
+    qatomic_set_mb(&timed_drain_in_force, false);
+}
+
+bool bdrv_timed_drain_in_force(void)
+{
+    /* Whoever found a node drained has looked at that before */
+    smp_rmb();
+    return qatomic_read(&timed_drain_in_force);
 }
 
 void bdrv_timed_drain_yield(void)
@@ -208,21 +218,34 @@ static void inflight_collect_node(BlockDriverState *bs, GArray *rows)
     }
 }
 
-/* Is @row the request which a child of its node now works on? */
-static bool GRAPH_RDLOCK inflight_is_passed_on(const InflightRow *row)
+/* What a child works on is alike but for when it began */
+static guint inflight_hash(gconstpointer opaque)
 {
-    g_autoptr(GArray) below = g_array_new(false, false, sizeof(InflightRow));
+    const InflightRow *row = opaque;
+
+    return g_direct_hash(row->bs) ^ g_int64_hash(&row->offset) ^
+           g_int64_hash(&row->bytes) * 31 ^ row->kind;
+}
+
+static gboolean inflight_equal(gconstpointer a, gconstpointer b)
+{
+    const InflightRow *row_a = a;
+    const InflightRow *row_b = b;
+
+    return row_a->bs == row_b->bs && row_a->kind == row_b->kind &&
+           row_a->offset == row_b->offset && row_a->bytes == row_b->bytes;
+}
+
+/* Is @row the request which a child of its node now works on? */
+static bool GRAPH_RDLOCK inflight_is_passed_on(const InflightRow *row,
+                                               GHashTable *tracked)
+{
+    InflightRow below = *row;
     BdrvChild *child;
 
     QLIST_FOREACH(child, &row->bs->children, next) {
-        inflight_collect_node(child->bs, below);
-    }
-    for (guint i = 0; i < below->len; i++) {
-        const InflightRow *child_row = &g_array_index(below, InflightRow, i);
-
-        if (child_row->kind == row->kind &&
-            child_row->offset == row->offset &&
-            child_row->bytes == row->bytes) {
+        below.bs = child->bs;
+        if (g_hash_table_contains(tracked, &below)) {
             return true;
         }
     }
@@ -260,6 +283,8 @@ static gint inflight_compare_age(gconstpointer a, gconstpointer b)
 
 static GArray * GRAPH_RDLOCK inflight_collect(void)
 {
+    g_autoptr(GHashTable) tracked = g_hash_table_new(inflight_hash,
+                                                     inflight_equal);
     g_autoptr(GArray) all = g_array_new(false, false, sizeof(InflightRow));
     GArray *rows = g_array_new(false, false, sizeof(InflightRow));
     BlockDriverState *bs = NULL;
@@ -281,7 +306,14 @@ static GArray * GRAPH_RDLOCK inflight_collect(void)
     for (guint i = 0; i < all->len; i++) {
         InflightRow *row = &g_array_index(all, InflightRow, i);
 
-        if (!inflight_is_passed_on(row)) {
+        if (row->kind != INFLIGHT_REQUEST_KIND_OTHER) {
+            g_hash_table_add(tracked, row);
+        }
+    }
+    for (guint i = 0; i < all->len; i++) {
+        InflightRow *row = &g_array_index(all, InflightRow, i);
+
+        if (!inflight_is_passed_on(row, tracked)) {
             g_array_append_val(rows, *row);
         }
     }

@@ -199,6 +199,16 @@ int switchover_round(SwitchoverState *so, int64_t deadline_ns,
     return ret;
 }
 
+void switchover_restore_limits(SwitchoverState *so)
+{
+    assert(bql_locked());
+
+    if (so->lift) {
+        bdrv_io_limits_restore(so->lift);
+        so->lift = NULL;
+    }
+}
+
 /*
  * Wait until the guest's devices have completed what the guest asked them for.
  *
@@ -211,11 +221,12 @@ int switchover_round(SwitchoverState *so, int64_t deadline_ns,
  */
 static int switchover_guest_rest(SwitchoverState *so, int64_t deadline_ns)
 {
-    BdrvIoLimitsLift *lift = bdrv_io_limits_lift();
-    int ret = switchover_round(so, deadline_ns, true) ?:
-              switchover_round(so, deadline_ns, true) ?:
-              switchover_round(so, deadline_ns, true);
+    int ret;
 
+    so->lift = bdrv_io_limits_lift();
+    ret = switchover_round(so, deadline_ns, true) ?:
+          switchover_round(so, deadline_ns, true) ?:
+          switchover_round(so, deadline_ns, true);
     while (!ret && bdrv_timed_drain_guest_busy()) {
         ret = switchover_sleep(so, deadline_ns);
         if (!ret && !bdrv_timed_drain_guest_busy()) {
@@ -223,7 +234,7 @@ static int switchover_guest_rest(SwitchoverState *so, int64_t deadline_ns)
                   switchover_round(so, deadline_ns, true);
         }
     }
-    bdrv_io_limits_restore(lift);
+    switchover_restore_limits(so);
     trace_switchover_guest_rest(ret);
     return ret;
 }

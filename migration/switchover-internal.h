@@ -80,6 +80,7 @@ typedef struct SwitchoverState {
     VirtIOHold hold;
     BdrvBackgroundPause *background;    /* NULL: not paused */
     QEMUTimer *hold_timer;
+    BdrvIoLimitsLift *lift;     /* NULL: I/O limits are in force */
     bool drained;               /* we are in a drained section */
     int64_t section_end_ns;     /* QEMU_CLOCK_REALTIME, while we sleep in it */
     int section_ms;             /* for how long at most */
@@ -231,6 +232,9 @@ int switchover_settle(SwitchoverState *so, int64_t deadline_ns);
  * sleeps.  A drained section is in place afterwards.
  */
 void switchover_rest_at_leisure(SwitchoverState *so);
+
+/* I/O limits are in force again, if they were lifted.  BQL held. */
+void switchover_restore_limits(SwitchoverState *so);
 
 /*
  * Wait until no guest device has a request in flight; the guest may run.  Drops

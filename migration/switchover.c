@@ -742,6 +742,7 @@ void switchover_handover(MigrationState *s)
 void switchover_shutdown(void)
 {
     switchover_io_hold_shutdown(&switchover);
+    switchover_restore_limits(&switchover);
 }
 
 void switchover_finish(MigrationState *s)

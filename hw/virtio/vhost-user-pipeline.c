@@ -534,14 +534,94 @@ int vhost_user_pipeline_get_msgfd(VhostUserPipeline *pl)
     return fd;
 }
 
-void vhost_user_pipeline_settle(VhostUserPipeline *pl)
+/* Sleep until @msg is answered (NULL: everything), or never will be */
+static void pipeline_sleep(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
 {
     assert(!bql_locked());
 
-    /* Nobody tells when the queue is cleared: look again now and then */
-    while (!vhost_user_queue_wait(&pl->q, NULL, PIPELINE_LOOK_MS)) {
+    /* It may be dropped from the queue, which then goes on: look again */
+    while (!vhost_user_queue_wait(&pl->q, msg, PIPELINE_LOOK_MS)) {
         /* A backend may take as long as it likes; only we wait for it */
     }
+}
+
+/*
+ * Take the BQL as soon as nobody else uses the queue: an answer in it that was
+ * not looked at yet belongs to a VM state change.
+ */
+static void pipeline_lock_used_up(VhostUserPipeline *pl)
+{
+    pipeline_sleep(pl, NULL);
+    bql_lock();
+    while (pl->mode != PIPELINE_PASS || !pipeline_is_used_up(pl)) {
+        bql_unlock();
+        vhost_user_queue_wait_cleared(&pl->q, PIPELINE_LOOK_MS);
+        pipeline_sleep(pl, NULL);
+        bql_lock();
+    }
+    vhost_user_pipeline_forget_reply(pl);
+    vhost_user_queue_clear(&pl->q);
+}
+
+/* Returns a reference, or NULL if there can be no queue */
+static VhostUserQueueMsg *pipeline_begin_telling(VhostUserPipeline *pl,
+                                                 const void *data, size_t size)
+{
+    VhostUserQueueMsg *msg;
+
+    if (!vmstate_workers_active()) {
+        vmstate_workers_start(1);
+    }
+    if (!vmstate_workers_active() || !vhost_user_pipeline_attach(pl)) {
+        return NULL;
+    }
+    msg = vhost_user_queue_append(&pl->q, data, size, NULL, 0, false);
+    vhost_user_queue_expect_reply(&pl->q);
+    vhost_user_queue_ref(msg);
+    vhost_user_queue_submit(&pl->q, pl->name);
+    return msg;
+}
+
+static int pipeline_end_telling(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
+{
+    VhostUserWireHeader *hdr = vhost_user_queue_reply(msg);
+    uint64_t nack = 1;
+
+    WITH_QEMU_LOCK_GUARD(&pl->q.lock) {
+        if (vhost_user_queue_replied(msg) &&
+            hdr->request == vhost_user_queue_header(msg)->request &&
+            hdr->size == sizeof(nack)) {
+            memcpy(&nack, msg->reply + sizeof(*hdr), sizeof(nack));
+        }
+    }
+    if (!msg->taken) {
+        vhost_user_queue_take(&pl->q, msg);
+    }
+    vhost_user_queue_unref(msg);
+    if (pipeline_is_used_up(pl)) {
+        vhost_user_pipeline_forget_reply(pl);
+        vhost_user_queue_clear(&pl->q);
+    }
+    return nack ? -EIO : 0;
+}
+
+int vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *data,
+                             size_t size)
+{
+    VhostUserQueueMsg *msg;
+    int ret;
+
+    pipeline_lock_used_up(pl);
+    msg = pipeline_begin_telling(pl, data, size);
+    bql_unlock();
+    if (!msg) {
+        return -ENOTSUP;
+    }
+    pipeline_sleep(pl, msg);
+    bql_lock();
+    ret = pipeline_end_telling(pl, msg);
+    bql_unlock();
+    return ret;
 }
 
 static int pipeline_find_dev(VhostUserPipeline *pl, struct vhost_dev *dev)

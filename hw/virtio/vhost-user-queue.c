@@ -260,6 +260,22 @@ static void queue_free_msg(VhostUserQueueMsg *msg)
     g_free(msg);
 }
 
+void vhost_user_queue_ref(VhostUserQueueMsg *msg)
+{
+    assert(bql_locked());
+
+    msg->refs++;
+}
+
+void vhost_user_queue_unref(VhostUserQueueMsg *msg)
+{
+    assert(bql_locked());
+
+    if (!--msg->refs) {
+        queue_free_msg(msg);
+    }
+}
+
 void vhost_user_queue_clear(VhostUserQueue *q)
 {
     VhostUserQueueMsg *msg;
@@ -267,14 +283,18 @@ void vhost_user_queue_clear(VhostUserQueue *q)
     assert(bql_locked());
 
     vmstate_work_cancel(&q->work);
-    while ((msg = QSIMPLEQ_FIRST(&q->msgs))) {
-        QSIMPLEQ_REMOVE_HEAD(&q->msgs, next);
-        queue_free_msg(msg);
+    WITH_QEMU_LOCK_GUARD(&q->lock) {
+        while ((msg = QSIMPLEQ_FIRST(&q->msgs))) {
+            QSIMPLEQ_REMOVE_HEAD(&q->msgs, next);
+            msg->taken = true;
+            vhost_user_queue_unref(msg);
+        }
+        q->to_send = NULL;
+        q->to_receive = NULL;
+        q->broken = false;
+        qemu_cond_broadcast(&q->progress);
     }
-    q->to_send = NULL;
-    q->to_receive = NULL;
     q->n_open = 0;
-    q->broken = false;
     if (q->sioc) {
         close(q->work.fd);
         q->work.fd = -1;
@@ -337,6 +357,7 @@ VhostUserQueueMsg *vhost_user_queue_append(VhostUserQueue *q, const void *data,
         .size = size,
         .n_fds = n_fds,
         .assumed = assumed,
+        .refs = 1,
         .reply_fd = -1,
     };
     if (n_fds) {
@@ -387,6 +408,14 @@ bool vhost_user_queue_wait(VhostUserQueue *q, VhostUserQueueMsg *msg,
         qemu_cond_timedwait(&q->progress, &q->lock, MIN(left_ms, INT_MAX));
     }
     return true;
+}
+
+void vhost_user_queue_wait_cleared(VhostUserQueue *q, int ms)
+{
+    QEMU_LOCK_GUARD(&q->lock);
+    if (!QSIMPLEQ_EMPTY(&q->msgs)) {
+        qemu_cond_timedwait(&q->progress, &q->lock, ms);
+    }
 }
 
 bool vhost_user_queue_is_idle(VhostUserQueue *q)

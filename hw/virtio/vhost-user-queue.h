@@ -35,6 +35,7 @@ typedef struct VhostUserQueueMsg {
     /* BQL */
     bool assumed;               /* its reply was assumed to be favourable */
     bool taken;                 /* whoever wrote it has been told the reply */
+    unsigned refs;              /* the queue has one */
 
     /* The lock of the queue */
     bool own_fds;               /* to be closed after sending */
@@ -109,6 +110,10 @@ void vhost_user_queue_expect_reply(VhostUserQueue *q);
 /* Nobody is going to look at @msg again. */
 void vhost_user_queue_take(VhostUserQueue *q, VhostUserQueueMsg *msg);
 
+/* Let @msg outlive the queue's interest in it. */
+void vhost_user_queue_ref(VhostUserQueueMsg *msg);
+void vhost_user_queue_unref(VhostUserQueueMsg *msg);
+
 /* Have the workers go on, on behalf of @device (which lives for ever). */
 void vhost_user_queue_submit(VhostUserQueue *q, const char *device);
 
@@ -118,6 +123,9 @@ void vhost_user_queue_submit(VhostUserQueue *q, const char *device);
  */
 bool vhost_user_queue_wait(VhostUserQueue *q, VhostUserQueueMsg *msg,
                            int64_t ms);
+
+/* Sleep until the queue is cleared, for at most @ms. */
+void vhost_user_queue_wait_cleared(VhostUserQueue *q, int ms);
 
 /* Is there nothing to do? */
 bool vhost_user_queue_is_idle(VhostUserQueue *q);

@@ -165,29 +165,30 @@ void virtio_hold_completed(VirtIODevice *vdev)
  * Queues of a stopped VM: which of them have to be looked at when it starts?
  * Whoever starts ioeventfds looks at all of them.
  */
-typedef struct VirtIOHoldLeft {
-    bool look;                  /* at the rings, too */
-    bool found;
-} VirtIOHoldLeft;
-
 static void virtio_hold_find_left(VirtQueue *vq, void *opaque)
 {
-    VirtIOHoldLeft *left = opaque;
+    bool *found = opaque;
 
-    if (left->look && virtio_queue_has_buffers(vq)) {
+    if (virtio_hold_in_force() && virtio_queue_has_buffers(vq)) {
         virtio_queue_set_held_back(vq, true);
     }
-    left->found |= virtio_queue_is_held_back(vq);
+    /* If nothing is in the ring, it was marked by virtio_hold_loaded() */
+    *found |= virtio_queue_is_held_back(vq) && virtio_queue_has_buffers(vq);
 }
 
 bool virtio_hold_left_behind(VirtIODevice *vdev)
 {
-    VirtIOHoldLeft left = { .look = virtio_hold_in_force() };
+    bool found = false;
 
     if (!virtio_device_ioeventfd_enabled(vdev)) {
-        virtio_hold_foreach(vdev, virtio_hold_find_left, &left);
+        virtio_hold_foreach(vdev, virtio_hold_find_left, &found);
     }
-    return left.found;
+    return found;
+}
+
+static void virtio_hold_find_marked(VirtQueue *vq, void *opaque)
+{
+    *(bool *)opaque |= virtio_queue_is_held_back(vq);
 }
 
 static void virtio_hold_hold_back(VirtQueue *vq, void *opaque)
@@ -205,10 +206,10 @@ void virtio_hold_loaded(VirtIODevice *vdev)
 
 void virtio_hold_vm_started(VirtIODevice *vdev)
 {
-    VirtIOHoldLeft left = {};
+    bool found = false;
 
-    virtio_hold_foreach(vdev, virtio_hold_find_left, &left);
-    if (left.found) {
+    virtio_hold_foreach(vdev, virtio_hold_find_marked, &found);
+    if (found) {
         virtio_hold_schedule_kick(vdev);
     }
 }

@@ -88,6 +88,12 @@ void bdrv_timed_drain_begin(void (*yield)(void *opaque), void *opaque);
 /* End it again; what was held back goes on.  Does not wait either. */
 void bdrv_timed_drain_end(void);
 
+/*
+ * May there be such a section?  Any thread.  If a node is drained and this is
+ * false, somebody waits for its requests within another section.
+ */
+bool bdrv_timed_drain_in_force(void);
+
 /* Have the section ended, if there is one. */
 void bdrv_timed_drain_yield(void);
 

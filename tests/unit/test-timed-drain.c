@@ -30,6 +30,9 @@
 /* About hanging, not about speed */
 #define HANG_MS 30000
 
+#define RACE_MS 1000
+#define RACE_STEPS 16
+
 #define DISK_SIZE (1 * MiB)
 #define NO_MAX UINT_MAX
 
@@ -614,6 +617,37 @@ static void test_drain_end_after_timeout(Fixture *f, gconstpointer data)
     bdrv_timed_drain_end();
     request_finish(req);
     g_assert_cmpuint(stuck_seen(f->bs, WRITE), ==, 1);
+}
+
+/*
+ * A section ends just when a request is about to park.
+ * Broken: after some rounds, it parks for ever (hangs in request_finish).
+ */
+static void test_drain_end_race(Fixture *f, gconstpointer data)
+{
+    int64_t end_ns = get_clock() + RACE_MS * SCALE_MS;
+    unsigned rounds = 0;
+
+    if (!f->iothread) {
+        g_test_skip("there is only one thread");
+        return;
+    }
+    while (get_clock() < end_ns) {
+        Request *req;
+
+        bdrv_timed_drain_begin(NULL, NULL);
+        req = request_new(f->blk, READ, 0, 512);
+        while (!blk_has_in_flight(f->blk) && !bdrv_timed_drain_held_back()) {
+            /* It has not arrived there yet */
+        }
+        for (unsigned i = 0; i < rounds % RACE_STEPS; i++) {
+            next_tick();
+        }
+        bdrv_timed_drain_end();
+        request_finish(req);
+        rounds++;
+    }
+    g_test_message("%u rounds", rounds);
 }
 
 /* Broken: the inner section's end ends the outer one, the request goes on. */
@@ -1398,6 +1432,7 @@ int main(int argc, char **argv)
     add_test("drain/stuck-request", test_drain_stuck_request);
     add_test("drain/holds-back", test_drain_holds_back);
     add_test("drain/end-after-timeout", test_drain_end_after_timeout);
+    add_test("drain/end-race", test_drain_end_race);
     add_test("drain/nested", test_drain_nested);
 
     add_test("waiter/before-first-look", test_waiter_before_first_look);

@@ -76,10 +76,18 @@ void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
                               bool started);
 
 /*
- * Called without the BQL, by a thread that is going to take it and to write
+ * Called without the BQL
  */
 
-/* Wait until everything that was queued is answered. */
-void vhost_user_pipeline_settle(VhostUserPipeline *pl);
+/*
+ * Write a message that has to be acknowledged, after everything that was
+ * queued, and sleep until it is.  A backend may take as long as it likes, and
+ * others who write to it meanwhile wait, too.  Returns 0, -EIO if the backend
+ * refuses or hangs up, or -ENOTSUP if that is not possible on this connection:
+ * then everything that was queued is answered, and the caller has to write with
+ * the BQL.
+ */
+int vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *msg,
+                             size_t size);
 
 #endif /* HW_VIRTIO_VHOST_USER_PIPELINE_H */

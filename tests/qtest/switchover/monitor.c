@@ -165,6 +165,25 @@ QDict *sw_vqmp_try(SwMonitor *mon, const char *fmt, va_list ap)
     return send_text(mon, text) ? take_message(mon, text->str) : NULL;
 }
 
+static void *give_order(void *opaque)
+{
+    SwOrder *order = opaque;
+
+    qobject_unref(sw_qmp_try(order->mon, "{ 'execute': %s }", order->name));
+    return NULL;
+}
+
+void sw_order_begin(SwOrder *order, SwMonitor *mon, const char *name)
+{
+    *order = (SwOrder) { .mon = mon, .name = name };
+    order->thread = g_thread_new("order", give_order, order);
+}
+
+void sw_order_end(SwOrder *order)
+{
+    g_thread_join(order->thread);
+}
+
 QDict *sw_qmp_pair_try(SwMonitor *mon, const char *first, const char *second)
 {
     g_autoptr(GString) text = g_string_new(NULL);

@@ -37,6 +37,19 @@ QDict *sw_vqmp_try(SwMonitor *mon, const char *fmt, va_list ap)
  */
 QDict *sw_qmp_pair_try(SwMonitor *mon, const char *first, const char *second);
 
+/*
+ * A command without arguments, whose response is waited for, and not looked at,
+ * by a thread of its own.
+ */
+typedef struct SwOrder {
+    SwMonitor *mon;
+    const char *name;
+    GThread *thread;
+} SwOrder;
+
+void sw_order_begin(SwOrder *order, SwMonitor *mon, const char *name);
+void sw_order_end(SwOrder *order);
+
 /* As sw_qmp_try(), but the test fails if it is not a success */
 QDict *sw_qmp_rsp(SwMonitor *mon, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 

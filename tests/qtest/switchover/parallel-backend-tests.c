@@ -138,14 +138,14 @@ static bool is_blocked(void *opaque)
 
 static void run_killed_stop(ParRig *rig)
 {
-    ParOrder order;
+    SwOrder order;
 
     par_stick(rig);
     sw_probe_mark(rig->src->probe);
-    par_begin_order(&order, rig, "stop");
+    sw_order_begin(&order, rig->src->mon, "stop");
     sw_wait_until(is_blocked, rig, SW_WAIT_MS, "the stop to wait for it");
     par_kill(rig, par_victim(rig));
-    par_end_order(&order);
+    sw_order_end(&order);
     par_cont(rig);
     expect_reported(rig);
     expect_reconnects(rig);

@@ -196,6 +196,34 @@ static void run_postcopy_late(ParRig *rig)
     par_move(rig);
 }
 
+static bool holds_victim(void *opaque)
+{
+    return sw_sim_holds(opaque, VICTIM);
+}
+
+/*
+ * The destination's backend does not answer when it is told that post-copy is
+ * over.  If the BQL is held meanwhile: "the guest is silent", and so is the
+ * monitor.
+ */
+static void run_postcopy_end_late(ParRig *rig)
+{
+    par_start_destination(rig);
+    sw_sim_do(par_dst_sim(rig, VICTIM), "fault " VICTIM " hold POSTCOPY_END");
+    par_migrate(rig);
+    sw_wait_until(holds_victim, par_dst_sim(rig, VICTIM), SW_WAIT_MS,
+                  "post-copy to end");
+    swap_sides(rig);
+    sw_probe_mark(rig->src->probe);
+    par_expect_alive(rig);
+    g_assert_false(sw_status_seen(rig->src->mon, "completed"));
+    par_release(rig);
+    swap_sides(rig);
+    par_expect_completed(rig);
+    par_turn(rig);
+    par_move(rig);
+}
+
 #define PAUSE .nics = 1, .pause_before_switchover = true
 
 #define POSTCOPY .nics = 1, .queues = 1, .postcopy = true
@@ -224,6 +252,10 @@ static const ParCase cases[] = {
       .full = true, .run = par_run_stuck_cancel },
     { .path = "postcopy/start-late", POSTCOPY, .drain_timeout_ms = 500,
       .fault = "SET_VRING_ENABLE", .full = true, .run = run_postcopy_late },
+    { .path = "postcopy/end-late", POSTCOPY, .full = true,
+      .run = run_postcopy_end_late },
+    { .path = "postcopy/end-late-off", POSTCOPY, .dst_off = true,
+      .run = run_postcopy_end_late },
 };
 
 /*

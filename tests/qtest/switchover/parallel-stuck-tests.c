@@ -352,49 +352,30 @@ static void run_destination_dies(ParRig *rig)
     expect_recovered(rig);
 }
 
-static void *give_order(void *opaque)
-{
-    ParOrder *order = opaque;
-
-    qobject_unref(sw_qmp_try(order->mon, "{ 'execute': %s }", order->name));
-    return NULL;
-}
-
-void par_begin_order(ParOrder *order, ParRig *rig, const char *name)
-{
-    *order = (ParOrder) { .mon = rig->src->mon, .name = name };
-    order->thread = g_thread_new("order", give_order, order);
-}
-
-void par_end_order(ParOrder *order)
-{
-    g_thread_join(order->thread);
-}
-
 static void run_nic_stop(ParRig *rig)
 {
-    ParOrder order;
+    SwOrder order;
 
     sw_sim_do(par_sim(rig, "nic0"), "fault nic0 hold GET_VRING_BASE n=3");
-    par_begin_order(&order, rig, "stop");
+    sw_order_begin(&order, rig->src->mon, "stop");
     while (!sw_sim_holds(par_sim(rig, "nic0"), "nic0")) {
         g_usleep(2000);
     }
     sw_sim_do(par_sim(rig, "nic0"), "resume nic0");
-    par_end_order(&order);
+    sw_order_end(&order);
     par_cont(rig);
     par_expect_works(rig);
 }
 
 static void run_stop_while_late(ParRig *rig)
 {
-    ParOrder order;
+    SwOrder order;
 
     par_get_stuck(rig);
     par_cancel(rig);
-    par_begin_order(&order, rig, "stop");
+    sw_order_begin(&order, rig->src->mon, "stop");
     par_release(rig);
-    par_end_order(&order);
+    sw_order_end(&order);
     g_assert_true(sw_vm_in_state(rig->src, "paused"));
     par_cont(rig);
     expect_recovered(rig);
@@ -402,12 +383,12 @@ static void run_stop_while_late(ParRig *rig)
 
 static void run_quit(ParRig *rig)
 {
-    ParOrder order;
+    SwOrder order;
 
     par_get_stuck(rig);
-    par_begin_order(&order, rig, "quit");
+    sw_order_begin(&order, rig->src->mon, "quit");
     par_release(rig);
-    par_end_order(&order);
+    sw_order_end(&order);
     sw_vm_wait_exit(rig->src, EXIT_SUCCESS);
     sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
 }

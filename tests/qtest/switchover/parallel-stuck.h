@@ -25,16 +25,6 @@ void par_expect_alive(ParRig *rig);
 /* migrate_cancel takes effect, and the destination ends */
 void par_cancel(ParRig *rig);
 
-/* A command that may not be answered before long */
-typedef struct ParOrder {
-    SwMonitor *mon;
-    const char *name;
-    GThread *thread;
-} ParOrder;
-
-void par_begin_order(ParOrder *order, ParRig *rig, const char *name);
-void par_end_order(ParOrder *order);
-
 /*
  * Whole cases
  */

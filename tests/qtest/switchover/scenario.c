@@ -159,6 +159,19 @@ void sw_end_cancelled_waiting(SwRig *rig)
     sw_expect_as_before(rig);
 }
 
+void sw_end_quits_waiting(SwRig *rig)
+{
+    SwOrder order;
+
+    sw_expect_waiting(rig);
+    sw_order_begin(&order, rig->src->mon, "quit");
+    sw_event_wait(rig->src->mon, "SHUTDOWN", 0, NULL);
+    sw_rig_release(rig);
+    sw_order_end(&order);
+    sw_vm_wait_exit(rig->src, EXIT_SUCCESS);
+    sw_vm_wait_exit(rig->dst, EXIT_FAILURE);
+}
+
 void sw_end_cancelled_between(SwRig *rig)
 {
     expect_timeouts_and_life(rig);

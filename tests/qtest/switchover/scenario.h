@@ -21,6 +21,8 @@ void sw_end_fails(SwRig *rig);
 void sw_end_cancelled_waiting(SwRig *rig);
 /* Cancelled between two attempts; later, another one completes */
 void sw_end_cancelled_between(SwRig *rig);
+/* QEMU has to quit while the stopped guest waits; then the victim answers */
+void sw_end_quits_waiting(SwRig *rig);
 /* The destination dies while the stopped guest waits */
 void sw_end_destination_dies(SwRig *rig);
 /* The destination dies between two attempts */

@@ -302,7 +302,18 @@ static const SwCase scenarios[] = {
         .setup = sw_setup_group_limits,
         .end = sw_end_completes_at_once,
     }, {
-        /* The same */
+        /*
+         * If the lift of limits is not ended: QEMU dies by SIGABRT when it
+         * closes all nodes, as all_bdrv_states is not empty.
+         */
+        .path = "limits/quit",
+        .drain_timeout_ms = 60000,
+        .device = &sw_virtio_blk_iothread,
+        .driver = &sw_nbd_throttled,
+        .kind = SW_KIND_WRITE,
+        .end = sw_end_quits_waiting,
+    }, {
+        /* As limits/group */
         .path = "limits/device",
         .full = true,
         .healthy = true,
