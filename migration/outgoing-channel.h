@@ -115,8 +115,9 @@ int migration_outgoing_commit(MigrationState *s);
 int migration_outgoing_finish(MigrationState *s);
 
 /*
- * Was the guest given away, although the status does not say so yet? Then it is
- * too late to cancel. BQL held, any thread.
+ * Was the guest given away, while the rest is still being sent? Then it is too
+ * late to cancel. When all was sent, and the source waits to hear that it has
+ * arrived, a cancel does what it does in unpatched QEMU. BQL held, any thread.
  */
 bool migration_outgoing_is_committed(void);
 

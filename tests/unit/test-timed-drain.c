@@ -628,10 +628,6 @@ static void test_drain_end_race(Fixture *f, gconstpointer data)
     int64_t end_ns = get_clock() + RACE_MS * SCALE_MS;
     unsigned rounds = 0;
 
-    if (!f->iothread) {
-        g_test_skip("there is only one thread");
-        return;
-    }
     while (get_clock() < end_ns) {
         Request *req;
 
@@ -1432,7 +1428,8 @@ int main(int argc, char **argv)
     add_test("drain/stuck-request", test_drain_stuck_request);
     add_test("drain/holds-back", test_drain_holds_back);
     add_test("drain/end-after-timeout", test_drain_end_after_timeout);
-    add_test("drain/end-race", test_drain_end_race);
+    g_test_add("/timed-drain/drain/end-race", Fixture, (void *)1, setup,
+               test_drain_end_race, teardown);
     add_test("drain/nested", test_drain_nested);
 
     add_test("waiter/before-first-look", test_waiter_before_first_look);
