@@ -30,7 +30,8 @@ typedef struct VhostUserKick {
 /* All fields are protected by the BQL, but for what is said in the queue. */
 struct VhostUserPipeline {
     VMStateParallel parallel;
-    VhostUserState *user;
+    unsigned refs;
+    VhostUserState *user;       /* NULL: it is gone, only references are left */
     const char *name;           /* of the device, lives for ever */
     VhostUserPipelineMode mode;
     VhostUserQueue q;

@@ -11,6 +11,7 @@
 #include "block/timed-drain.h"
 #include "chardev/char-fe.h"
 #include "chardev/char-socket.h"
+#include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
@@ -20,9 +21,21 @@
 
 #define PIPELINE_LOOK_MS 100
 
+/* A message that has to be acknowledged */
+typedef struct VhostUserTold {
+    VhostUserPipeline *pl;      /* a reference, as is the next */
+    VhostUserQueueMsg *msg;
+    void (*func)(struct vhost_dev *dev);
+    struct vhost_dev *dev;      /* NULL: it was cleaned up */
+    QSIMPLEQ_ENTRY(VhostUserTold) next;
+} VhostUserTold;
+
 /* All that there are, under the BQL */
 static QLIST_HEAD(, VhostUserPipeline) pipelines =
     QLIST_HEAD_INITIALIZER(pipelines);
+static QSIMPLEQ_HEAD(, VhostUserTold) tolds =
+    QSIMPLEQ_HEAD_INITIALIZER(tolds);
+static bool telling;
 
 /* The socket, if there is nothing between it and the messages */
 static QIOChannelSocket *pipeline_socket(VhostUserPipeline *pl)
@@ -154,6 +167,7 @@ static bool pipeline_is_silent(const VhostUserWireHeader *hdr)
     case WIRE_SET_VRING_ERR:
     case WIRE_SET_VRING_ENABLE:
     case WIRE_SET_STATUS:
+    case WIRE_SEND_RARP:
         return true;
     default:
         return false;
@@ -545,81 +559,145 @@ static void pipeline_sleep(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
     }
 }
 
-/*
- * Take the BQL as soon as nobody else uses the queue: an answer in it that was
- * not looked at yet belongs to a VM state change.
- */
-static void pipeline_lock_used_up(VhostUserPipeline *pl)
+static void pipeline_unref(VhostUserPipeline *pl)
 {
-    pipeline_sleep(pl, NULL);
-    bql_lock();
-    while (pl->mode != PIPELINE_PASS || !pipeline_is_used_up(pl)) {
-        bql_unlock();
-        vhost_user_queue_wait_cleared(&pl->q, PIPELINE_LOOK_MS);
-        pipeline_sleep(pl, NULL);
-        bql_lock();
+    if (--pl->refs) {
+        return;
     }
-    vhost_user_pipeline_forget_reply(pl);
-    vhost_user_queue_clear(&pl->q);
+    vhost_user_queue_destroy(&pl->q);
+    if (pl->known_sioc) {
+        object_unref(OBJECT(pl->known_sioc));
+    }
+    g_array_free(pl->devs, true);
+    g_array_free(pl->kicks, true);
+    g_byte_array_unref(pl->table);
+    g_free(pl);
 }
 
-/* Returns a reference, or NULL if there can be no queue */
-static VhostUserQueueMsg *pipeline_begin_telling(VhostUserPipeline *pl,
-                                                 const void *data, size_t size)
+/* An answer that was not looked at yet belongs to a VM state change */
+static VhostUserPipeline *pipeline_find_in_use(void)
 {
-    VhostUserQueueMsg *msg;
+    VhostUserPipeline *pl;
 
+    QLIST_FOREACH(pl, &pipelines, next) {
+        if (!pipeline_is_used_up(pl)) {
+            return pl;
+        }
+    }
+    return NULL;
+}
+
+void vhost_user_pipelines_begin_telling(void)
+{
+    VhostUserPipeline *pl;
+
+    assert(!bql_locked());
+
+    bql_lock();
+    while ((pl = pipeline_find_in_use())) {
+        pl->refs++;
+        bql_unlock();
+        if (vhost_user_queue_is_idle(&pl->q)) {
+            vhost_user_queue_wait_cleared(&pl->q, PIPELINE_LOOK_MS);
+        } else {
+            pipeline_sleep(pl, NULL);
+        }
+        bql_lock();
+        pipeline_unref(pl);
+    }
+    telling = true;
+}
+
+bool vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *data,
+                              size_t size, void (*func)(struct vhost_dev *dev),
+                              struct vhost_dev *dev)
+{
+    VhostUserTold *told;
+
+    assert(bql_locked());
+
+    if (!telling) {
+        return false;
+    }
     if (!vmstate_workers_active()) {
         vmstate_workers_start(1);
     }
-    if (!vmstate_workers_active() || !vhost_user_pipeline_attach(pl)) {
-        return NULL;
-    }
-    msg = vhost_user_queue_append(&pl->q, data, size, NULL, 0, false);
-    vhost_user_queue_expect_reply(&pl->q);
-    vhost_user_queue_ref(msg);
-    vhost_user_queue_submit(&pl->q, pl->name);
-    return msg;
-}
-
-static int pipeline_end_telling(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
-{
-    VhostUserWireHeader *hdr = vhost_user_queue_reply(msg);
-    uint64_t nack = 1;
-
-    WITH_QEMU_LOCK_GUARD(&pl->q.lock) {
-        if (vhost_user_queue_replied(msg) &&
-            hdr->request == vhost_user_queue_header(msg)->request &&
-            hdr->size == sizeof(nack)) {
-            memcpy(&nack, msg->reply + sizeof(*hdr), sizeof(nack));
-        }
-    }
-    if (!msg->taken) {
-        vhost_user_queue_take(&pl->q, msg);
-    }
-    vhost_user_queue_unref(msg);
     if (pipeline_is_used_up(pl)) {
         vhost_user_pipeline_forget_reply(pl);
         vhost_user_queue_clear(&pl->q);
     }
-    return nack ? -EIO : 0;
+    if (!vmstate_workers_active() || !vhost_user_pipeline_attach(pl)) {
+        return false;
+    }
+    told = g_new(VhostUserTold, 1);
+    *told = (VhostUserTold) { .pl = pl, .func = func, .dev = dev };
+    told->msg = vhost_user_queue_append(&pl->q, data, size, NULL, 0, false);
+    vhost_user_queue_ref(told->msg);
+    pl->refs++;
+    QSIMPLEQ_INSERT_TAIL(&tolds, told, next);
+    vhost_user_queue_expect_reply(&pl->q);
+    vhost_user_queue_submit(&pl->q, pl->name);
+    return true;
 }
 
-int vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *data,
-                             size_t size)
+static bool pipeline_acknowledged(VhostUserTold *told)
 {
-    VhostUserQueueMsg *msg;
-    int ret;
+    VhostUserWireHeader *hdr = vhost_user_queue_reply(told->msg);
+    uint64_t nack = 1;
 
-    pipeline_lock_used_up(pl);
-    msg = pipeline_begin_telling(pl, data, size);
-    bql_unlock();
-    if (!msg) {
-        return -ENOTSUP;
+    QEMU_LOCK_GUARD(&told->pl->q.lock);
+    if (vhost_user_queue_replied(told->msg) &&
+        hdr->request == vhost_user_queue_header(told->msg)->request &&
+        hdr->size == sizeof(nack)) {
+        memcpy(&nack, told->msg->reply + sizeof(*hdr), sizeof(nack));
     }
-    pipeline_sleep(pl, msg);
-    bql_lock();
-    ret = pipeline_end_telling(pl, msg);
+    return !nack;
+}
+
+/* Whatever became of it.  Returns false if it has to be there, and is not. */
+static bool pipeline_end_told(VhostUserTold *told)
+{
+    VhostUserPipeline *pl = told->pl;
+    bool ok = pipeline_acknowledged(told);
+
+    QSIMPLEQ_REMOVE_HEAD(&tolds, next);
+    if (!told->msg->taken) {
+        vhost_user_queue_take(&pl->q, told->msg);
+    }
+    vhost_user_queue_unref(told->msg);
+    if (pipeline_is_used_up(pl)) {
+        vhost_user_pipeline_forget_reply(pl);
+        vhost_user_queue_clear(&pl->q);
+    }
+    if (ok && told->dev) {
+        told->func(told->dev);
+    }
+    ok |= !told->dev;
+    pipeline_unref(pl);
+    g_free(told);
+    return ok;
+}
+
+int vhost_user_pipelines_end_telling(Error **errp)
+{
+    VhostUserTold *told;
+    int ret = 0;
+
+    assert(bql_locked());
+
+    telling = false;
+    while ((told = QSIMPLEQ_FIRST(&tolds))) {
+        const char *name = told->pl->name;
+
+        bql_unlock();
+        pipeline_sleep(told->pl, told->msg);
+        bql_lock();
+        if (!pipeline_end_told(told) && !ret) {
+            error_setg(errp, "Backend of device '%s' did not acknowledge the "
+                       "end of post-copy", name);
+            ret = -EIO;
+        }
+    }
     bql_unlock();
     return ret;
 }
@@ -663,7 +741,13 @@ void vhost_user_pipeline_dev_init(VhostUserPipeline *pl, struct vhost_dev *dev)
 void vhost_user_pipeline_dev_cleanup(struct vhost_dev *dev)
 {
     VhostUserPipeline *pl;
+    VhostUserTold *told;
 
+    QSIMPLEQ_FOREACH(told, &tolds, next) {
+        if (told->dev == dev) {
+            told->dev = NULL;
+        }
+    }
     QLIST_FOREACH(pl, &pipelines, next) {
         vhost_user_pipeline_note(pl, dev, false);
         if (pl->first == dev) {
@@ -683,6 +767,7 @@ VhostUserPipeline *vhost_user_pipeline_new(VhostUserState *user)
 
     assert(bql_locked());
 
+    pl->refs = 1;
     pl->user = user;
     pl->name = g_intern_string(user->chr->chr->label);
     pl->devs = g_array_new(false, false, sizeof(struct vhost_dev *));
@@ -700,12 +785,7 @@ void vhost_user_pipeline_free(VhostUserPipeline *pl)
 
     vmstate_parallel_unregister(&pl->parallel);
     QLIST_REMOVE(pl, next);
-    vhost_user_queue_destroy(&pl->q);
-    if (pl->known_sioc) {
-        object_unref(OBJECT(pl->known_sioc));
-    }
-    g_array_free(pl->devs, true);
-    g_array_free(pl->kicks, true);
-    g_byte_array_unref(pl->table);
-    g_free(pl);
+    vhost_user_queue_clear(&pl->q);
+    pl->user = NULL;
+    pipeline_unref(pl);
 }

@@ -57,6 +57,7 @@ typedef struct QEMU_PACKED VhostUserWireVring {
 #define WIRE_SET_VRING_CALL 13
 #define WIRE_SET_VRING_ERR 14
 #define WIRE_SET_VRING_ENABLE 18
+#define WIRE_SEND_RARP 19
 #define WIRE_RESET_DEVICE 34
 #define WIRE_ADD_MEM_REG 37
 #define WIRE_REM_MEM_REG 38

@@ -76,18 +76,33 @@ void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
                               bool started);
 
 /*
- * Called without the BQL
+ * Write a message that has to be acknowledged, but do not wait for that:
+ * vhost_user_pipelines_end_telling() does, and calls @func then, unless @dev has
+ * been cleaned up.  Returns false if that is not possible on this connection,
+ * or now.
+ */
+bool vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *msg,
+                              size_t size, void (*func)(struct vhost_dev *dev),
+                              struct vhost_dev *dev);
+
+/*
+ * For the end of post-copy at the destination, by the thread that received the
+ * pages.  Backends may take as long as they like to answer: only this thread
+ * waits, and whoever writes to the same backend meanwhile.  What is told, and
+ * whom, is up to the devices; they are called in between with the BQL held, and
+ * must not sleep, since they may go away meanwhile.
  */
 
 /*
- * Write a message that has to be acknowledged, after everything that was
- * queued, and sleep until it is.  A backend may take as long as it likes, and
- * others who write to it meanwhile wait, too.  Returns 0, -EIO if the backend
- * refuses or hangs up, or -ENOTSUP if that is not possible on this connection:
- * then everything that was queued is answered, and the caller has to write with
- * the BQL.
+ * Called without the BQL, returns with it: as soon as everything that was
+ * queued is answered, and the answers were looked at.
  */
-int vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *msg,
-                             size_t size);
+void vhost_user_pipelines_begin_telling(void);
+
+/*
+ * Called with the BQL, returns without it: when everybody has answered.  Returns
+ * 0, or -EIO if a backend refused or hung up.
+ */
+int vhost_user_pipelines_end_telling(Error **errp);
 
 #endif /* HW_VIRTIO_VHOST_USER_PIPELINE_H */

@@ -196,9 +196,38 @@ static void run_postcopy_late(ParRig *rig)
     par_move(rig);
 }
 
-static bool holds_victim(void *opaque)
+/* What is waited for at the destination */
+typedef struct Awaited {
+    SwSim *sim;
+    const char *device;
+    int64_t connections;
+} Awaited;
+
+static bool is_held(void *opaque)
 {
-    return sw_sim_holds(opaque, VICTIM);
+    Awaited *a = opaque;
+
+    return sw_sim_holds(a->sim, a->device);
+}
+
+static bool is_connected_again(void *opaque)
+{
+    Awaited *a = opaque;
+
+    return sw_sim_connections(a->sim, a->device) > a->connections;
+}
+
+/* To the end of post-copy, where @device does not answer */
+static void migrate_to_late_end(ParRig *rig, const char *device)
+{
+    Awaited end = { .device = device };
+
+    par_start_destination(rig);
+    end.sim = par_dst_sim(rig, device);
+    sw_sim_do(end.sim, "fault %s hold POSTCOPY_END", device);
+    par_migrate(rig);
+    sw_wait_until(is_held, &end, SW_WAIT_MS, "post-copy to end");
+    swap_sides(rig);
 }
 
 /*
@@ -208,16 +237,33 @@ static bool holds_victim(void *opaque)
  */
 static void run_postcopy_end_late(ParRig *rig)
 {
-    par_start_destination(rig);
-    sw_sim_do(par_dst_sim(rig, VICTIM), "fault " VICTIM " hold POSTCOPY_END");
-    par_migrate(rig);
-    sw_wait_until(holds_victim, par_dst_sim(rig, VICTIM), SW_WAIT_MS,
-                  "post-copy to end");
-    swap_sides(rig);
+    migrate_to_late_end(rig, VICTIM);
     sw_probe_mark(rig->src->probe);
     par_expect_alive(rig);
     g_assert_false(sw_status_seen(rig->src->mon, "completed"));
     par_release(rig);
+    swap_sides(rig);
+    par_expect_completed(rig);
+    par_turn(rig);
+    par_move(rig);
+}
+
+/*
+ * While one has not answered, the connection of the next one is closed.  If
+ * whoever waits has not let go of the list of devices, which is in the reverse
+ * order: the destination uses memory that was freed.  With AddressSanitizer it
+ * dies, without it may have luck.
+ */
+static void run_postcopy_end_dropped(ParRig *rig)
+{
+    Awaited again = { .device = VICTIM };
+
+    migrate_to_late_end(rig, "disk1");
+    again.sim = par_sim(rig, VICTIM);
+    again.connections = sw_sim_connections(again.sim, VICTIM);
+    sw_sim_do(again.sim, "drop " VICTIM);
+    sw_wait_until(is_connected_again, &again, SW_WAIT_MS, "a new connection");
+    sw_sim_do(par_sim(rig, "disk1"), "resume disk1");
     swap_sides(rig);
     par_expect_completed(rig);
     par_turn(rig);
@@ -256,6 +302,8 @@ static const ParCase cases[] = {
       .run = run_postcopy_end_late },
     { .path = "postcopy/end-late-off", POSTCOPY, .dst_off = true,
       .run = run_postcopy_end_late },
+    { .path = "postcopy/end-dropped", POSTCOPY, .reconnect_ms = 100,
+      .full = true, .run = run_postcopy_end_dropped },
 };
 
 /*
