@@ -77,9 +77,9 @@ void vhost_user_pipeline_note(VhostUserPipeline *pl, struct vhost_dev *dev,
 
 /*
  * Write a message that has to be acknowledged, but do not wait for that:
- * vhost_user_pipelines_end_telling() does, and calls @func then, unless @dev has
- * been cleaned up.  Returns false if that is not possible on this connection,
- * or now.
+ * vhost_user_pipelines_end_telling() does, and then calls @func, unless @dev
+ * has been cleaned up.  Returns false if that is not possible on this
+ * connection, or now.
  */
 bool vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *msg,
                               size_t size, void (*func)(struct vhost_dev *dev),
@@ -100,8 +100,8 @@ bool vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *msg,
 void vhost_user_pipelines_begin_telling(void);
 
 /*
- * Called with the BQL, returns without it: when everybody has answered.  Returns
- * 0, or -EIO if a backend refused or hung up.
+ * Called with the BQL, returns without it: when everybody has answered.
+ * Returns 0, or -EIO if a backend refused or hung up.
  */
 int vhost_user_pipelines_end_telling(Error **errp);
 
