@@ -78,6 +78,16 @@ static void switchover_section_expired(void *opaque)
     switchover_section_yield(so);
 }
 
+void switchover_bql_lock(SwitchoverState *so)
+{
+    bql_lock();
+    while (so->shut_down) {
+        bql_unlock();
+        pause();
+        bql_lock();
+    }
+}
+
 void switchover_drained_begin(SwitchoverState *so)
 {
     assert(bql_locked());
@@ -122,7 +132,7 @@ int switchover_sleep(SwitchoverState *so, int64_t deadline_ns)
     bql_unlock();
     switchover_sleep_unlocked(so, MIN(left_ns / SCALE_MS + 1,
                                       SWITCHOVER_LOOK_MS));
-    bql_lock();
+    switchover_bql_lock(so);
     timer_del(&timer);
     return 0;
 }

@@ -73,6 +73,7 @@ typedef struct SwitchoverState {
     /*
      * BQL
      */
+    bool shut_down;             /* QEMU is about to end */
     bool attempting;            /* from the stop until it is backed out of */
     bool vcpus_paused;          /* by us, and they ran before */
     SwitchoverWindow window;
@@ -191,6 +192,13 @@ void switchover_io_hold_end(SwitchoverState *so);
 
 /* The window is over, if there is one.  Does not end the hold. */
 void switchover_window_close(SwitchoverState *so, bool hit);
+
+/*
+ * Take the BQL, in the migration thread.  Does not return if QEMU is about to
+ * end: when the main thread lets go of the BQL, just before the process exits,
+ * there is no machine any more that one could look at.
+ */
+void switchover_bql_lock(SwitchoverState *so);
 
 /* Let the end of a request, or of a round trip, end switchover_sleep(). */
 void switchover_drain_waiter_add(BdrvTimedDrainWaiter *waiter);

@@ -256,7 +256,7 @@ static bool switchover_window_confirm(SwitchoverState *so)
 
     bql_unlock();
     converged = switchover_still_converged(so->ms);
-    bql_lock();
+    switchover_bql_lock(so);
 
     return converged && so->window.open && switchover_window_look(so);
 }
@@ -286,7 +286,7 @@ static bool switchover_window_step(SwitchoverState *so, bool precopy)
         if (precopy && now_ns < w->next_ns) {
             bql_unlock();
             switchover_sleep_unlocked(so, SWITCHOVER_INTERVAL_SLICE_MS);
-            bql_lock();
+            switchover_bql_lock(so);
             return false;
         }
         switchover_window_open(so);
@@ -314,7 +314,7 @@ bool switchover_io_hold_window(SwitchoverState *so, bool precopy)
 {
     bool go_on;
 
-    bql_lock();
+    switchover_bql_lock(so);
     if (!runstate_is_running() || migrate_has_error(so->ms)) {
         /* An error that is none of a file shows in the completion only */
         bql_unlock();
@@ -335,7 +335,7 @@ bool switchover_look_window(SwitchoverState *so, bool precopy)
     bool go_on;
     int ret;
 
-    bql_lock();
+    switchover_bql_lock(so);
     if (!runstate_is_running() || switchover_interrupted(so) ||
         so->quiesce_misses >= SWITCHOVER_WINDOW_MISSES_MAX) {
         bql_unlock();

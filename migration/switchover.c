@@ -198,7 +198,7 @@ static bool switchover_hang_is_over(SwitchoverState *so, bool look)
         return false;
     }
 
-    bql_lock();
+    switchover_bql_lock(so);
     stuck = vmstate_change_is_late() ||
             bdrv_has_request_since(so->retry_since_ns);
     bql_unlock();
@@ -741,6 +741,7 @@ void switchover_handover(MigrationState *s)
 
 void switchover_shutdown(void)
 {
+    switchover.shut_down = true;
     switchover_io_hold_shutdown(&switchover);
     switchover_restore_limits(&switchover);
 }
