@@ -91,10 +91,43 @@ SwChild *sw_child_new(const char *const *argv, const char *pidfile, char **why)
     return child;
 }
 
+static bool thread_is_stopped(const char *tasks, const char *tid)
+{
+    g_autofree char *path = g_build_filename(tasks, tid, "stat", NULL);
+    g_autofree char *stat = NULL;
+    const char *name_end;
+
+    /* A thread that is not there any more does nothing */
+    if (!g_file_get_contents(path, &stat, NULL, NULL)) {
+        return true;
+    }
+    name_end = strrchr(stat, ')');
+    return name_end && g_str_has_prefix(name_end, ") T");
+}
+
+/* A thread on another CPU takes a moment to notice */
+static bool child_is_stopped(void *opaque)
+{
+    SwChild *child = opaque;
+    g_autofree char *tasks = g_strdup_printf("/proc/%d/task", (int)child->pid);
+    g_autoptr(GDir) dir = g_dir_open(tasks, 0, NULL);
+    const char *tid;
+
+    while (dir && (tid = g_dir_read_name(dir))) {
+        if (!thread_is_stopped(tasks, tid)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void sw_child_freeze(SwChild *child)
 {
+    g_autofree char *what = g_strdup_printf("%s to stop", child->name);
+
     SW_CHECK(sw_child_alive(child), "%s is gone", child->name);
     kill(-child->pid, SIGSTOP);
+    sw_wait_until(child_is_stopped, child, SW_WAIT_MS, what);
 }
 
 void sw_child_thaw(SwChild *child)
