@@ -553,9 +553,15 @@ static void pipeline_sleep(VhostUserPipeline *pl, VhostUserQueueMsg *msg)
 {
     assert(!bql_locked());
 
-    /* It may be dropped from the queue, which then goes on: look again */
-    while (!vhost_user_queue_wait(&pl->q, msg, PIPELINE_LOOK_MS)) {
-        /* A backend may take as long as it likes; only we wait for it */
+    /* A backend may take as long as it likes; only we wait for it */
+    vhost_user_queue_wait(&pl->q, msg, -1);
+}
+
+static void pipeline_clear_used_up(VhostUserPipeline *pl)
+{
+    if (pipeline_is_used_up(pl)) {
+        vhost_user_pipeline_forget_reply(pl);
+        vhost_user_queue_clear(&pl->q);
     }
 }
 
@@ -622,10 +628,7 @@ bool vhost_user_pipeline_tell(VhostUserPipeline *pl, const void *data,
     if (!vmstate_workers_active()) {
         vmstate_workers_start(1);
     }
-    if (pipeline_is_used_up(pl)) {
-        vhost_user_pipeline_forget_reply(pl);
-        vhost_user_queue_clear(&pl->q);
-    }
+    pipeline_clear_used_up(pl);
     if (!vmstate_workers_active() || !vhost_user_pipeline_attach(pl)) {
         return false;
     }
@@ -665,10 +668,7 @@ static bool pipeline_end_told(VhostUserTold *told)
         vhost_user_queue_take(&pl->q, told->msg);
     }
     vhost_user_queue_unref(told->msg);
-    if (pipeline_is_used_up(pl)) {
-        vhost_user_pipeline_forget_reply(pl);
-        vhost_user_queue_clear(&pl->q);
-    }
+    pipeline_clear_used_up(pl);
     if (ok && told->dev) {
         told->func(told->dev);
     }

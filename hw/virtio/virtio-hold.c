@@ -169,11 +169,14 @@ static void virtio_hold_find_left(VirtQueue *vq, void *opaque)
 {
     bool *found = opaque;
 
-    if (virtio_hold_in_force() && virtio_queue_has_buffers(vq)) {
+    if (!virtio_queue_has_buffers(vq)) {
+        /* If it is marked, then by virtio_hold_loaded() */
+        return;
+    }
+    if (virtio_hold_in_force()) {
         virtio_queue_set_held_back(vq, true);
     }
-    /* If nothing is in the ring, it was marked by virtio_hold_loaded() */
-    *found |= virtio_queue_is_held_back(vq) && virtio_queue_has_buffers(vq);
+    *found |= virtio_queue_is_held_back(vq);
 }
 
 bool virtio_hold_left_behind(VirtIODevice *vdev)

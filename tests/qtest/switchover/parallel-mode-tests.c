@@ -172,6 +172,15 @@ static void swap_sides(ParRig *rig)
     rig->here = !rig->here;
 }
 
+/* What was late at the destination, which we look at, is not any more */
+static void complete_from_destination(ParRig *rig)
+{
+    swap_sides(rig);
+    par_expect_completed(rig);
+    par_turn(rig);
+    par_move(rig);
+}
+
 /*
  * The destination's backend does not answer when the guest begins to run there.
  * Post-copy ends when it does.  Without the capability: "waited 60000 ms for
@@ -190,43 +199,16 @@ static void run_postcopy_late(ParRig *rig)
     g_assert_true(par_is_late(rig, VICTIM));
     g_assert_false(sw_status_seen(rig->src->mon, "completed"));
     par_release(rig);
-    swap_sides(rig);
-    par_expect_completed(rig);
-    par_turn(rig);
-    par_move(rig);
-}
-
-/* What is waited for at the destination */
-typedef struct Awaited {
-    SwSim *sim;
-    const char *device;
-    int64_t connections;
-} Awaited;
-
-static bool is_held(void *opaque)
-{
-    Awaited *a = opaque;
-
-    return sw_sim_holds(a->sim, a->device);
-}
-
-static bool is_connected_again(void *opaque)
-{
-    Awaited *a = opaque;
-
-    return sw_sim_connections(a->sim, a->device) > a->connections;
+    complete_from_destination(rig);
 }
 
 /* To the end of post-copy, where @device does not answer */
 static void migrate_to_late_end(ParRig *rig, const char *device)
 {
-    Awaited end = { .device = device };
-
     par_start_destination(rig);
-    end.sim = par_dst_sim(rig, device);
-    sw_sim_do(end.sim, "fault %s hold POSTCOPY_END", device);
+    sw_sim_do(par_dst_sim(rig, device), "fault %s hold POSTCOPY_END", device);
     par_migrate(rig);
-    sw_wait_until(is_held, &end, SW_WAIT_MS, "post-copy to end");
+    sw_sim_wait_held(par_dst_sim(rig, device), device);
     swap_sides(rig);
 }
 
@@ -242,10 +224,7 @@ static void run_postcopy_end_late(ParRig *rig)
     par_expect_alive(rig);
     g_assert_false(sw_status_seen(rig->src->mon, "completed"));
     par_release(rig);
-    swap_sides(rig);
-    par_expect_completed(rig);
-    par_turn(rig);
-    par_move(rig);
+    complete_from_destination(rig);
 }
 
 /*
@@ -256,18 +235,10 @@ static void run_postcopy_end_late(ParRig *rig)
  */
 static void run_postcopy_end_dropped(ParRig *rig)
 {
-    Awaited again = { .device = VICTIM };
-
     migrate_to_late_end(rig, "disk1");
-    again.sim = par_sim(rig, VICTIM);
-    again.connections = sw_sim_connections(again.sim, VICTIM);
-    sw_sim_do(again.sim, "drop " VICTIM);
-    sw_wait_until(is_connected_again, &again, SW_WAIT_MS, "a new connection");
+    sw_sim_drop(par_sim(rig, VICTIM), VICTIM);
     sw_sim_do(par_sim(rig, "disk1"), "resume disk1");
-    swap_sides(rig);
-    par_expect_completed(rig);
-    par_turn(rig);
-    par_move(rig);
+    complete_from_destination(rig);
 }
 
 #define PAUSE .nics = 1, .pause_before_switchover = true

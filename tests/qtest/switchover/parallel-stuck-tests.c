@@ -226,28 +226,12 @@ static void run_again_while_late(ParRig *rig)
     expect_recovered(rig);
 }
 
-typedef struct Victim {
-    SwSim *sim;
-    int64_t connections;
-} Victim;
-
-static bool has_reconnected(void *opaque)
-{
-    Victim *v = opaque;
-
-    return sw_sim_connections(v->sim, VICTIM) > v->connections;
-}
-
 static void run_dropped(ParRig *rig)
 {
-    Victim v = { .sim = par_sim(rig, VICTIM) };
-
     par_get_stuck(rig);
     par_cancel(rig);
-    v.connections = sw_sim_connections(v.sim, VICTIM);
-    sw_sim_do(v.sim, "clear " VICTIM);
-    sw_sim_do(v.sim, "drop " VICTIM);
-    sw_wait_until(has_reconnected, &v, SW_WAIT_MS, "a new connection");
+    sw_sim_do(par_sim(rig, VICTIM), "clear " VICTIM);
+    sw_sim_drop(par_sim(rig, VICTIM), VICTIM);
     expect_recovered(rig);
 }
 
@@ -285,18 +269,11 @@ static void run_reset(ParRig *rig)
 /* While the stopped guest waits for it, and all others have answered */
 static void run_dropped_waiting(ParRig *rig)
 {
-    Victim v = { .sim = par_sim(rig, VICTIM) };
-    int64_t start_us;
-
     par_start_destination(rig);
     par_stick(rig);
     par_migrate(rig);
-    start_us = sw_now_us();
-    while (!sw_sim_holds(v.sim, VICTIM)) {
-        SW_CHECK(sw_since_ms(start_us) < SW_WAIT_MS, VICTIM " was not asked");
-        g_usleep(2000);
-    }
-    sw_sim_do(v.sim, "drop " VICTIM);
+    sw_sim_wait_held(par_sim(rig, VICTIM), VICTIM);
+    sw_sim_do(par_sim(rig, VICTIM), "drop " VICTIM);
     par_expect_completed(rig);
     par_turn(rig);
     par_move(rig);
@@ -358,9 +335,7 @@ static void run_nic_stop(ParRig *rig)
 
     sw_sim_do(par_sim(rig, "nic0"), "fault nic0 hold GET_VRING_BASE n=3");
     sw_order_begin(&order, rig->src->mon, "stop");
-    while (!sw_sim_holds(par_sim(rig, "nic0"), "nic0")) {
-        g_usleep(2000);
-    }
+    sw_sim_wait_held(par_sim(rig, "nic0"), "nic0");
     sw_sim_do(par_sim(rig, "nic0"), "resume nic0");
     sw_order_end(&order);
     par_cont(rig);

@@ -224,6 +224,33 @@ int64_t sw_sim_connections(SwSim *sim, const char *device)
     return n;
 }
 
+/* What is waited for */
+typedef struct Awaited {
+    SwSim *sim;
+    const char *device;
+    int64_t connections;
+} Awaited;
+
+static bool has_reconnected(void *opaque)
+{
+    Awaited *a = opaque;
+
+    return sw_sim_connections(a->sim, a->device) > a->connections;
+}
+
+void sw_sim_drop(SwSim *sim, const char *device)
+{
+    g_autofree char *what = g_strdup_printf("%s to connect again", device);
+    Awaited a = {
+        .sim = sim,
+        .device = device,
+        .connections = sw_sim_connections(sim, device),
+    };
+
+    sw_sim_do(sim, "drop %s", device);
+    sw_wait_until(has_reconnected, &a, SW_WAIT_MS, what);
+}
+
 bool sw_sim_holds(SwSim *sim, const char *device)
 {
     QDict *stats = sw_sim_stats(sim, device);
@@ -231,6 +258,21 @@ bool sw_sim_holds(SwSim *sim, const char *device)
 
     qobject_unref(stats);
     return held;
+}
+
+static bool is_held(void *opaque)
+{
+    Awaited *a = opaque;
+
+    return sw_sim_holds(a->sim, a->device);
+}
+
+void sw_sim_wait_held(SwSim *sim, const char *device)
+{
+    g_autofree char *what = g_strdup_printf("%s to be asked", device);
+    Awaited a = { .sim = sim, .device = device };
+
+    sw_wait_until(is_held, &a, SW_WAIT_MS, what);
 }
 
 int64_t sw_sim_when(SwSim *sim, const char *device, const char *event,

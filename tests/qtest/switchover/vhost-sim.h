@@ -57,8 +57,12 @@ bool sw_sim_connected(SwSim *sim, const char *device);
 /* How often a frontend connected to @device */
 int64_t sw_sim_connections(SwSim *sim, const char *device);
 
+/* Close the connection of @device, and wait for a new one */
+void sw_sim_drop(SwSim *sim, const char *device);
+
 /* Is a message of @device held by the fault "hold"? */
 bool sw_sim_holds(SwSim *sim, const char *device);
+void sw_sim_wait_held(SwSim *sim, const char *device);
 
 /*
  * When @event ("arrive", "reply") happened to messages of @kind of @device
